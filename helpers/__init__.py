@@ -1,0 +1,1 @@
+"""What two or more notebooks share: data, training, checks, figures, reports."""

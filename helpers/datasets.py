@@ -1,0 +1,345 @@
+"""The toy data sets: generate them, write them, load them with every check.
+
+Three sets of small black and white images (random, line, detection) and the four points of XOR.
+The files have the layout of the course's own arrays, so that those can be loaded instead::
+
+    random/random_imgs.npy        (n, 4, 4)    int64    0 or 1
+    random/random_labs.npy        (n,)         float64  0 or 1
+    line/line_imgs.npy            (n, 16, 16)  float64  0 or 1
+    line/line_labs.npy            (n,)         float64  1: square left of the bar, 0: right of it
+    detection/detection_imgs.npy  (n, 16, 16)  float64  0 or 1
+    detection/detection_labs.npy  (n,)         float64  0: diamond, 1: square
+    detection/detection_width.npy (n,)         float64  the radius of the shape in pixels
+
+``python -m helpers.datasets [FOLDER]`` writes the generated sets into ``data/`` (or FOLDER).
+"""
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+PROJECT = Path(__file__).resolve().parent.parent
+DATA_FOLDER = PROJECT / "data"
+RANDOM_COUNT = 64
+RANDOM_ONES = 11
+RANDOM_SIDE = 4
+IMAGE_SIDE = 16
+RADII = np.arange(1, 8)
+# Falls linearly with the radius and gives it a mean of exactly 3.5 (uniform would give 4).
+RADIUS_PROBABILITIES = (12 - RADII) / np.sum(12 - RADII)
+REMEDY = (
+    "Put a file of that layout in its place, or unset DATA_ROOT (or data_root) to use the "
+    "project's data/, which `python -m helpers.datasets` regenerates."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """A set of labelled images.
+
+    Attributes
+    ----------
+    name : str
+        "random", "line" or "detection".
+    images : np.ndarray
+        Shape (n, height, width), values 0 (black) and 1 (white); int64 for the random set,
+        float64 for the others.
+    labels : np.ndarray
+        Shape (n,), float64, values 0 and 1.
+    widths : np.ndarray or None
+        Shape (n,), float64: the radius of each shape in pixels (detection set only).
+    source : Path or None
+        The folder that the arrays were read from; None when they were generated.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    widths: np.ndarray | None = None
+    source: Path | None = None
+
+
+def xor_points() -> tuple[np.ndarray, np.ndarray]:
+    """Return the four inputs of exclusive or, shape (4, 2), and their labels, shape (4,)."""
+    inputs = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    return inputs, np.array([0.0, 1.0, 1.0, 0.0])
+
+
+def generate_random(seed: int = 0, labels: str = "teacher") -> ImageSet:
+    """Generate 64 distinct images of 4 x 4 independent fair bits, 11 of them labelled 1.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the generator. The images depend on it alone, not on `labels`.
+    labels : str
+        "teacher": a linear function of the pixels decides, so that one neuron can separate the
+        classes. "independent": the 11 ones are placed without regard to the pixels.
+
+    Returns
+    -------
+    ImageSet
+        Images (64, 4, 4) int64, labels (64,) float64.
+
+    Raises
+    ------
+    ValueError
+        If `labels` is neither of the two words.
+    """
+    rng = np.random.default_rng(seed)
+    images = _distinct_bit_images(rng)
+    if labels == "teacher":
+        return ImageSet("random", images, _teacher_labels(images, rng))
+    if labels == "independent":
+        return ImageSet("random", images, _independent_labels(rng))
+    raise ValueError(f'labels: expected "teacher" or "independent", found {labels!r}')
+
+
+def _distinct_bit_images(rng: np.random.Generator) -> np.ndarray:
+    """Draw (64, 4, 4) fair bits, anew as a whole until no two images are equal."""
+    while True:
+        images = rng.integers(0, 2, size=(RANDOM_COUNT, RANDOM_SIDE, RANDOM_SIDE), dtype=np.int64)
+        if len(np.unique(images, axis=0)) == RANDOM_COUNT:
+            return images
+
+
+def _teacher_labels(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Label with 1 the images whose weighted pixel sum is above a threshold.
+
+    The 16 weights are standard normal; the threshold lies half-way between the 11th and the 12th
+    highest sum. The weights are continuous, so sums of distinct images are distinct.
+    """
+    pixels = images.reshape(len(images), -1)  # (64, 16)
+    scores = pixels @ rng.standard_normal(pixels.shape[1])  # (64,)
+    threshold = np.sort(scores)[-RANDOM_ONES - 1 : -RANDOM_ONES + 1].mean()
+    return (scores > threshold).astype(np.float64)
+
+
+def _independent_labels(rng: np.random.Generator) -> np.ndarray:
+    """Place 11 ones at random among 64 labels."""
+    labels = np.zeros(RANDOM_COUNT)
+    labels[rng.permutation(RANDOM_COUNT)[:RANDOM_ONES]] = 1.0
+    return labels
+
+
+def generate_line(count: int = 64, seed: int = 0) -> ImageSet:
+    """Generate images of a vertical bar with a square on one side of it.
+
+    The bar is 2 to 4 pixels wide, 11 to 14 high and wholly inside the image. The square has a
+    side of 1 to 9 pixels; its centre pixel lies inside the image and in one of the bar's rows,
+    so the border may clip it, to no less than half its side. At least one black column separates
+    it from the bar. A left image is drawn as a right one and mirrored: the classes differ in
+    nothing but the side.
+
+    Parameters
+    ----------
+    count : int
+        Number of images, at least 1. The first half (the larger one, if odd) has the square left
+        of the bar and label 1, the rest right of it and label 0.
+    seed : int
+        Seed of the generator.
+
+    Returns
+    -------
+    ImageSet
+        Images (count, 16, 16) float64, labels (count,) float64.
+    """
+    labels = _labels_in_halves(count, first=1.0)
+    rng = np.random.default_rng(seed)
+    images = np.stack([_bar_and_square(rng) for _ in range(count)])
+    images[labels == 1] = images[labels == 1, :, ::-1]
+    return ImageSet("line", images, labels)
+
+
+def _bar_and_square(rng: np.random.Generator) -> np.ndarray:
+    """Draw one (16, 16) image of a bar with a square on its right."""
+    width, height = rng.integers(2, 5), rng.integers(11, 15)
+    side = rng.integers(1, 10)
+    half = side // 2
+    left = rng.integers(0, IMAGE_SIDE - 1 - width - half)
+    top = rng.integers(0, IMAGE_SIDE - height + 1)
+    square_left = rng.integers(left + width + 1, IMAGE_SIDE - half)
+    square_top = rng.integers(top, top + height) - half
+    image = np.zeros((IMAGE_SIDE, IMAGE_SIDE))
+    image[top : top + height, left : left + width] = 1.0
+    image[max(square_top, 0) : square_top + side, square_left : square_left + side] = 1.0
+    return image
+
+
+def generate_detection(count: int = 64, seed: int = 0) -> ImageSet:
+    """Generate images of one diamond or one square, with its radius as the width.
+
+    With (dx, dy) the offset of a pixel from the centre and r the radius, the diamond is
+    {|dx| + |dy| <= r} and the square {max(|dx|, |dy|) <= r}. Both lie wholly inside the image.
+    A diamond and a square of the same radius always differ: they have 2 r (r + 1) + 1 and
+    (2 r + 1)^2 pixels. The radius is 1 to 7 with probability proportional to 12 - r, hence
+    3.5 on average; the centre is uniform over the places that keep the shape inside.
+
+    Parameters
+    ----------
+    count : int
+        Number of images, at least 1. The first half (the larger one, if odd) are diamonds with
+        label 0, the rest squares with label 1.
+    seed : int
+        Seed of the generator.
+
+    Returns
+    -------
+    ImageSet
+        Images (count, 16, 16) float64, labels (count,) float64, widths (count,) float64.
+    """
+    labels = _labels_in_halves(count, first=0.0)
+    rng = np.random.default_rng(seed)
+    radii = rng.choice(RADII, size=count, p=RADIUS_PROBABILITIES)
+    centres = rng.integers(radii[:, None], IMAGE_SIDE - radii[:, None], size=(count, 2))
+    offsets = np.abs(np.arange(IMAGE_SIDE) - centres[:, :, None])  # (count, 2, 16)
+    dy, dx = offsets[:, 0, :, None], offsets[:, 1, None, :]
+    distances = np.where(labels[:, None, None] == 1, np.maximum(dx, dy), dx + dy)
+    images = (distances <= radii[:, None, None]).astype(np.float64)
+    return ImageSet("detection", images, labels, radii.astype(np.float64))
+
+
+def _labels_in_halves(count: int, first: float) -> np.ndarray:
+    """Return `count` labels, `first` for the first half and 1 - `first` for the rest."""
+    if count < 1:
+        raise ValueError(f"count: expected at least 1 image, found {count}")
+    return np.where(np.arange(count) < (count + 1) // 2, first, 1.0 - first)
+
+
+def load_random(data_root: str | Path | None = None) -> ImageSet:
+    """Load the random set: images (n, 4, 4) int64, labels (n,) float64.
+
+    Parameters
+    ----------
+    data_root : str, Path or None
+        The folder that holds the set's folder; nothing else is searched then. If None, the
+        environment's DATA_ROOT (a relative one counts from the project's folder) is searched
+        first, then the project's ``data/``. All files come from the first folder with the set.
+
+    Returns
+    -------
+    ImageSet
+        With `source` the folder that was used.
+
+    Raises
+    ------
+    FileNotFoundError
+        If DATA_ROOT or `data_root` is no folder, or a file is missing.
+    ValueError
+        If a file is not a readable .npy file of the documented shape, dtype and values.
+    """
+    return _load_set("random", RANDOM_SIDE, np.int64, data_root)
+
+
+def load_line(data_root: str | Path | None = None) -> ImageSet:
+    """Load the line set: images (n, 16, 16), labels (n,), all float64. See `load_random`."""
+    return _load_set("line", IMAGE_SIDE, np.float64, data_root)
+
+
+def load_detection(data_root: str | Path | None = None) -> ImageSet:
+    """Load the detection set: as the line set, and widths (n,) float64. See `load_random`."""
+    return _load_set("detection", IMAGE_SIDE, np.float64, data_root)
+
+
+def _load_set(name: str, side: int, dtype: type, data_root: str | Path | None) -> ImageSet:
+    """Read the files of one set from the first folder that has it, and check them."""
+    folder = _find_folder(name, data_root)
+    path = folder / f"{name}_imgs.npy"
+    images = _read_array(path, dtype, (side, side))
+    _require(np.isin(images, (0, 1)), images, path, "images of 0 and 1 only")
+    path = folder / f"{name}_labs.npy"
+    labels = _read_array(path, np.float64, (), count=len(images))
+    _require(np.isin(labels, (0, 1)), labels, path, "labels 0 and 1 only")
+    widths = None
+    if name == "detection":
+        path = folder / f"{name}_width.npy"
+        widths = _read_array(path, np.float64, (), count=len(images))
+        _require(np.isfinite(widths) & (widths >= 0), widths, path, "finite widths of at least 0")
+    return ImageSet(name, images, labels, widths, folder)
+
+
+def _find_folder(name: str, data_root: str | Path | None) -> Path:
+    """Return the folder of a set: in `data_root`, else in DATA_ROOT, else in data/."""
+    variable = os.environ.get("DATA_ROOT", "")
+    if data_root is None and not variable:
+        return DATA_FOLDER / name
+    asked = "DATA_ROOT" if data_root is None else "data_root"
+    root = PROJECT / Path(variable).expanduser() if data_root is None else Path(data_root)
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"{asked}: expected an existing folder, found none at {root}. {REMEDY}"
+        )
+    if data_root is None and not (root / name).is_dir():
+        return DATA_FOLDER / name
+    return root / name
+
+
+def _read_array(path: Path, dtype: type, shape: tuple, count: int | None = None) -> np.ndarray:
+    """Read one .npy file of shape (count, *shape), any count >= 1 if None, and of that dtype."""
+    sizes = ", ".join(["n" if count is None else str(count), *map(str, shape)])
+    expected = f"a .npy file of shape ({sizes}{'' if shape else ','}) and dtype {np.dtype(dtype)}"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected {expected}, found no such file. {REMEDY}")
+    try:
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError, MemoryError, OverflowError) as error:
+        found = f"{path.stat().st_size} bytes that cannot be read as such: {error}"
+        raise ValueError(f"{path}: expected {expected}, found {found}. {REMEDY}") from error
+    counts_agree = array.ndim > 0 and (len(array) == count if count else len(array) >= 1)
+    if array.shape[1:] != shape or not counts_agree or array.dtype != dtype:
+        found = f"shape {array.shape} and dtype {array.dtype}"
+        raise ValueError(f"{path}: expected {expected}, found {found}. {REMEDY}")
+    return array
+
+
+def _require(valid: np.ndarray, array: np.ndarray, path: Path, expected: str) -> None:
+    """Raise a ValueError that names the first entry of `array` where `valid` is False."""
+    if not valid.all():
+        index = tuple(int(i) for i in np.argwhere(~valid)[0])
+        found = f"{array[index]} at index {index} ({np.sum(~valid)} such values)"
+        raise ValueError(f"{path}: expected {expected}, found {found}. {REMEDY}")
+
+
+def write_sets(folder: str | Path = DATA_FOLDER) -> list[Path]:
+    """Generate the three sets with seed 0, write them below `folder`, return the files' paths.
+
+    Each file is replaced as a whole: a reader never sees half of one.
+    """
+    paths = []
+    for image_set in (generate_random(), generate_line(), generate_detection()):
+        arrays = {"imgs": image_set.images, "labs": image_set.labels, "width": image_set.widths}
+        for suffix, array in arrays.items():
+            if array is not None:
+                path = Path(folder) / image_set.name / f"{image_set.name}_{suffix}.npy"
+                _write_array(path, array)
+                paths.append(path)
+    return paths
+
+
+def _write_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file beside its place and move it there in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Write the generated sets and say which files they are."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.datasets", description=main.__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=DATA_FOLDER)
+    for path in write_sets(parser.parse_args().folder):
+        array = np.load(path, allow_pickle=False)
+        print(f"{path}: shape {array.shape}, dtype {array.dtype}")
+
+
+if __name__ == "__main__":
+    main()
