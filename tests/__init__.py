@@ -1,0 +1,1 @@
+"""Unit tests, notebook tests and the commands that maintain the notebooks."""

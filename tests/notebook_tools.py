@@ -1,0 +1,79 @@
+"""Read the notebooks, and load the code that they teach."""
+
+import linecache
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import nbformat
+from nbformat import NotebookNode
+
+PROJECT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = PROJECT / "notebooks"
+
+
+def notebook_paths() -> list[Path]:
+    """Return the project's notebooks in the order of their numbers."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def read_notebook(path: Path) -> NotebookNode:
+    """Read a notebook in format 4.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file; the notebooks that exist are named.
+    """
+    if not path.is_file():
+        known = ", ".join(p.stem for p in notebook_paths()) or "none"
+        raise FileNotFoundError(f"no notebook {path}; the project's notebooks are: {known}")
+    return nbformat.read(path, as_version=4)
+
+
+def cell_tags(cell: NotebookNode) -> list[str]:
+    """Return the tags of a cell."""
+    return cell.metadata.get("tags", [])
+
+
+def load_implementation(name: str) -> SimpleNamespace:
+    """Execute a notebook's ``imports`` and ``implementation`` cells in a fresh namespace.
+
+    Parameters
+    ----------
+    name : str
+        File name without the suffix, for example ``"02_fully_connected_network"``.
+
+    Returns
+    -------
+    namespace : SimpleNamespace
+        What those cells define and import. Nothing is shared between two calls.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such notebook.
+    ValueError
+        If no cell carries the tag ``implementation``.
+    """
+    path = NOTEBOOKS / f"{name}.ipynb"
+    return load_cells(read_notebook(path), name)
+
+
+def load_cells(notebook: NotebookNode, name: str) -> SimpleNamespace:
+    """Do the work of `load_implementation` for a notebook that has been read."""
+    tagged = [
+        cell for cell in notebook.cells if {"imports", "implementation"} & set(cell_tags(cell))
+    ]
+    if not any("implementation" in cell_tags(cell) for cell in tagged):
+        raise ValueError(f"notebook {name} has no cell with the tag 'implementation'")
+    if str(PROJECT) not in sys.path:
+        sys.path.insert(0, str(PROJECT))
+    module = ModuleType(f"notebook_{name}")
+    sys.modules[module.__name__] = module  # where dataclasses look up their own module
+    for cell in tagged:
+        filename = f"<{name}, cell {cell.id}>"
+        # Lets tracebacks and inspect.getsource show the cell's lines.
+        linecache.cache[filename] = (len(cell.source), None, cell.source.splitlines(True), filename)
+        exec(compile(cell.source, filename, "exec"), module.__dict__)
+    return SimpleNamespace(**vars(module))
