@@ -31,8 +31,8 @@ RADII = np.arange(1, 8)
 # Falls linearly with the radius and gives it a mean of exactly 3.5 (uniform would give 4).
 RADIUS_PROBABILITIES = (12 - RADII) / np.sum(12 - RADII)
 REMEDY = (
-    "Put a file of that layout in its place, or unset DATA_ROOT (or data_root) to use the "
-    "project's data/, which `python -m helpers.datasets` regenerates."
+    "Correct the path or the file; or leave DATA_ROOT and data_root unset to use the project's "
+    "data/, which `python -m helpers.datasets` regenerates."
 )
 
 
@@ -77,17 +77,8 @@ def generate_random(seed: int = 0, labels: str = "teacher") -> ImageSet:
         Seed of the generator. The images depend on it alone, not on `labels`.
     labels : str
         "teacher": a linear function of the pixels decides, so that one neuron can separate the
-        classes. "independent": the 11 ones are placed without regard to the pixels.
-
-    Returns
-    -------
-    ImageSet
-        Images (64, 4, 4) int64, labels (64,) float64.
-
-    Raises
-    ------
-    ValueError
-        If `labels` is neither of the two words.
+        classes. "independent": the 11 ones are placed without regard to the pixels. Any other
+        word is a ValueError.
     """
     rng = np.random.default_rng(seed)
     images = _distinct_bit_images(rng)
@@ -126,7 +117,7 @@ def _independent_labels(rng: np.random.Generator) -> np.ndarray:
 
 
 def generate_line(count: int = 64, seed: int = 0) -> ImageSet:
-    """Generate images of a vertical bar with a square on one side of it.
+    """Generate (count, 16, 16) images of a vertical bar with a square on one side of it.
 
     The bar is 2 to 4 pixels wide, 11 to 14 high and wholly inside the image. The square has a
     side of 1 to 9 pixels; its centre pixel lies inside the image and in one of the bar's rows,
@@ -137,15 +128,10 @@ def generate_line(count: int = 64, seed: int = 0) -> ImageSet:
     Parameters
     ----------
     count : int
-        Number of images, at least 1. The first half (the larger one, if odd) has the square left
-        of the bar and label 1, the rest right of it and label 0.
+        Number of images, at least 1 (else ValueError). The first half (the larger one, if odd)
+        has the square left of the bar and label 1, the rest right of it and label 0.
     seed : int
         Seed of the generator.
-
-    Returns
-    -------
-    ImageSet
-        Images (count, 16, 16) float64, labels (count,) float64.
     """
     labels = _labels_in_halves(count, first=1.0)
     rng = np.random.default_rng(seed)
@@ -170,7 +156,7 @@ def _bar_and_square(rng: np.random.Generator) -> np.ndarray:
 
 
 def generate_detection(count: int = 64, seed: int = 0) -> ImageSet:
-    """Generate images of one diamond or one square, with its radius as the width.
+    """Generate (count, 16, 16) images of one diamond or square, with its radius as the width.
 
     With (dx, dy) the offset of a pixel from the centre and r the radius, the diamond is
     {|dx| + |dy| <= r} and the square {max(|dx|, |dy|) <= r}. Both lie wholly inside the image.
@@ -181,15 +167,10 @@ def generate_detection(count: int = 64, seed: int = 0) -> ImageSet:
     Parameters
     ----------
     count : int
-        Number of images, at least 1. The first half (the larger one, if odd) are diamonds with
-        label 0, the rest squares with label 1.
+        Number of images, at least 1 (else ValueError). The first half (the larger one, if odd)
+        are diamonds with label 0, the rest squares with label 1.
     seed : int
         Seed of the generator.
-
-    Returns
-    -------
-    ImageSet
-        Images (count, 16, 16) float64, labels (count,) float64, widths (count,) float64.
     """
     labels = _labels_in_halves(count, first=0.0)
     rng = np.random.default_rng(seed)
@@ -218,11 +199,6 @@ def load_random(data_root: str | Path | None = None) -> ImageSet:
         The folder that holds the set's folder; nothing else is searched then. If None, the
         environment's DATA_ROOT (a relative one counts from the project's folder) is searched
         first, then the project's ``data/``. All files come from the first folder with the set.
-
-    Returns
-    -------
-    ImageSet
-        With `source` the folder that was used.
 
     Raises
     ------
@@ -263,15 +239,16 @@ def _load_set(name: str, side: int, dtype: type, data_root: str | Path | None) -
 
 def _find_folder(name: str, data_root: str | Path | None) -> Path:
     """Return the folder of a set: in `data_root`, else in DATA_ROOT, else in data/."""
-    variable = os.environ.get("DATA_ROOT", "")
-    if data_root is None and not variable:
+    variable = os.environ.get("DATA_ROOT")
+    if data_root is not None:
+        root, asked = Path(data_root), "data_root"
+    elif variable:
+        # Counted from the project: notebooks and tests run in different folders.
+        root, asked = PROJECT / Path(variable).expanduser(), "DATA_ROOT"
+    else:
         return DATA_FOLDER / name
-    asked = "DATA_ROOT" if data_root is None else "data_root"
-    root = PROJECT / Path(variable).expanduser() if data_root is None else Path(data_root)
     if not root.is_dir():
-        raise FileNotFoundError(
-            f"{asked}: expected an existing folder, found none at {root}. {REMEDY}"
-        )
+        raise FileNotFoundError(_message(root, f"{asked} to be a folder", "no such folder"))
     if data_root is None and not (root / name).is_dir():
         return DATA_FOLDER / name
     return root / name
@@ -282,26 +259,31 @@ def _read_array(path: Path, dtype: type, shape: tuple, count: int | None = None)
     sizes = ", ".join(["n" if count is None else str(count), *map(str, shape)])
     expected = f"a .npy file of shape ({sizes}{'' if shape else ','}) and dtype {np.dtype(dtype)}"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected {expected}, found no such file. {REMEDY}")
+        raise FileNotFoundError(_message(path, expected, "no such file"))
     try:
         with path.open("rb") as file:
             array = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, MemoryError, OverflowError) as error:
-        found = f"{path.stat().st_size} bytes that cannot be read as such: {error}"
-        raise ValueError(f"{path}: expected {expected}, found {found}. {REMEDY}") from error
-    counts_agree = array.ndim > 0 and (len(array) == count if count else len(array) >= 1)
-    if array.shape[1:] != shape or not counts_agree or array.dtype != dtype:
+    except Exception as error:  # a damaged header makes NumPy raise almost any kind
+        found = f"{path.stat().st_size} bytes that cannot be read as that ({error})"
+        raise ValueError(_message(path, expected, found)) from error
+    count_is_right = array.ndim > 0 and (len(array) == count if count else len(array) > 0)
+    if array.shape[1:] != shape or not count_is_right or array.dtype != dtype:
         found = f"shape {array.shape} and dtype {array.dtype}"
-        raise ValueError(f"{path}: expected {expected}, found {found}. {REMEDY}")
+        raise ValueError(_message(path, expected, found))
     return array
 
 
 def _require(valid: np.ndarray, array: np.ndarray, path: Path, expected: str) -> None:
     """Raise a ValueError that names the first entry of `array` where `valid` is False."""
     if not valid.all():
-        index = tuple(int(i) for i in np.argwhere(~valid)[0])
-        found = f"{array[index]} at index {index} ({np.sum(~valid)} such values)"
-        raise ValueError(f"{path}: expected {expected}, found {found}. {REMEDY}")
+        index = tuple(np.argwhere(~valid)[0].tolist())
+        found = f"{array[index]} at index {index}, {np.sum(~valid)} such in all"
+        raise ValueError(_message(path, expected, found))
+
+
+def _message(path: Path, expected: str, found: str) -> str:
+    """Return the text of an error: where, expected, found and what to do."""
+    return f"{path}: expected {expected}, found {found}. {REMEDY}"
 
 
 def write_sets(folder: str | Path = DATA_FOLDER) -> list[Path]:
