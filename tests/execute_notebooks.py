@@ -7,6 +7,7 @@ untouched and the exit status is 1. ``--check`` runs without writing.
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ NOTEBOOK_METADATA = {
     "language_info": {"name": "python"},
 }
 INTERACTIVE_TAG = "interactive"
+TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass
@@ -176,10 +178,10 @@ def _failure_message(
     """Return what a person needs to find and mend the failing cell."""
     if index is None:
         return f"{path.name}: no cell was executed\n{error}"
-    if isinstance(error, CellExecutionError):
-        return f"{path.name}: cell {index + 1} failed\n{error}"
-    source = notebook.cells[index].source
-    return f"{path.name}: cell {index + 1} failed\n{source}\n{type(error).__name__}: {error}"
+    reason = TERMINAL_COLOUR.sub("", str(error)).strip()
+    if not isinstance(error, CellExecutionError):  # the others do not show the source
+        reason = f"{notebook.cells[index].source}\n{type(error).__name__}: {reason}"
+    return f"{path.name}: cell {index + 1} failed\n{reason}"
 
 
 if __name__ == "__main__":

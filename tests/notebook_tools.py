@@ -8,6 +8,8 @@ from types import ModuleType, SimpleNamespace
 import nbformat
 from nbformat import NotebookNode
 
+from helpers.reporting import RESULTS_MIME_TYPE
+
 PROJECT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = PROJECT / "notebooks"
 
@@ -34,6 +36,15 @@ def read_notebook(path: Path) -> NotebookNode:
 def cell_tags(cell: NotebookNode) -> list[str]:
     """Return the tags of a cell."""
     return cell.metadata.get("tags", [])
+
+
+def stored_report(notebook: NotebookNode) -> dict | None:
+    """Return the JSON that `helpers.reporting.show_report` stored, None if there is none."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if RESULTS_MIME_TYPE in output.get("data", {}):
+                return output.data[RESULTS_MIME_TYPE]
+    return None
 
 
 def load_implementation(name: str) -> SimpleNamespace:
