@@ -14,6 +14,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from helpers.training import History
 
@@ -66,7 +67,7 @@ def plot_surface(
     title: str,
     labels: tuple[str, str, str] = ("w", "b", ""),
     z_range: tuple[float, float] | None = None,
-    view: tuple[float, float] = (28, -125),
+    view: tuple[float, float] = (32, -65),
 ) -> None:
     """Draw a surface over a grid in three-dimensional axes.
 
@@ -95,13 +96,19 @@ def plot_surface(
         raise ValueError(f"surface {title!r} has no finite value within z_range {z_range}")
     low, high = z_range if z_range is not None else (np.nanmin(shown), np.nanmax(shown))
     axes.plot_surface(
-        x, y, shown, cmap="viridis", vmin=low, vmax=high, rcount=60, ccount=60, linewidth=0.1
-    )
+        x, y, shown, cmap="viridis", vmin=low, vmax=high, rcount=60, ccount=60, linewidth=0,
+        antialiased=False,  # else pale seams show between the faces
+    )  # fmt: skip
     axes.set(title=title, xlabel=labels[0], ylabel=labels[1], zlabel=labels[2])
     axes.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()), zlim=(low, high))
     axes.view_init(*view)
-    axes.zaxis.labelpad = 10
-    axes.set_box_aspect(None, zoom=0.82)  # keeps the z label inside the panel
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(4, prune="both"))  # labels at the corners would collide
+        axis.set_tick_params(pad=0)
+        axis.labelpad = 0
+    axes.zaxis.set_major_locator(MaxNLocator(5))
+    axes.zaxis.labelpad = 8
+    axes.set_box_aspect(None, zoom=0.88)  # keeps the z label inside the panel
 
 
 def plot_ensemble_curves(
@@ -224,3 +231,44 @@ def plot_classes(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
             chosen[:, 0], chosen[:, 1], s=70, marker=marker, color=CLASS_COLORS[value],
             edgecolor="black", zorder=3, label=f"class {value}",
         )  # fmt: skip
+
+
+def plot_iterations(
+    axes: Axes,
+    solved_at: Mapping[str, np.ndarray],
+    *,
+    limit: int,
+    reports: Mapping[str, Mapping[str, float]] | None = None,
+) -> None:
+    """One row per setting: each member's iterations to the goal, their quartiles, and the reports'.
+
+    Parameters
+    ----------
+    solved_at : setting -> array, shape (members,)
+        Infinite for members that were not solved; they are drawn behind the dotted limit.
+    limit : the largest number of iterations
+    reports : report -> {setting: its figure}
+    """
+    settings = list(solved_at)
+    beyond = limit * 1.35
+    for row, values in enumerate(solved_at.values()):
+        heights = row + 0.5 * (np.arange(len(values)) / max(1, len(values) - 1) - 0.5)
+        shown = np.where(np.isfinite(values), np.maximum(values, 1), beyond)
+        color = COLORS[row % len(COLORS)]
+        axes.plot(shown, heights, ".", color=color, alpha=0.5, markersize=5)
+        low, median, high = np.quantile(shown, (0.25, 0.5, 0.75), method="inverted_cdf")
+        axes.plot([low, high], [row, row], color="black", linestyle="-", linewidth=3)
+        axes.plot([median], [row], "|", color="black", markersize=16, markeredgewidth=3)
+        share = f"{np.isfinite(values).sum()}/{len(values)}"
+        axes.annotate(share, (1.01, row), xycoords=("axes fraction", "data"), va="center")
+    for (report, figures), marker in zip((reports or {}).items(), MARKERS[1:], strict=False):
+        axes.plot(
+            list(figures.values()), [settings.index(s) for s in figures], marker, color="black",
+            markerfacecolor="white", markersize=9, linestyle="none", label=report, zorder=5,
+        )  # fmt: skip
+    axes.axvline(limit, color="0.4", linestyle=":", linewidth=1)
+    axes.set(xscale="log", xlabel="iterations", yticks=range(len(settings)), yticklabels=settings)
+    axes.set(xlim=(None, limit * 1.6), ylim=(len(settings) - 0.5, -0.5))
+    axes.grid(False, axis="y")
+    if reports:
+        axes.legend(loc="lower left", fontsize=9)
