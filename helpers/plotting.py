@@ -105,7 +105,7 @@ def plot_surface(
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(4, prune="both"))  # labels at the corners would collide
         axis.set_tick_params(pad=0)
-        axis.labelpad = 0
+        axis.labelpad = 3
     axes.zaxis.set_major_locator(MaxNLocator(5))
     axes.zaxis.labelpad = 8
     axes.set_box_aspect(None, zoom=0.88)  # keeps the z label inside the panel
