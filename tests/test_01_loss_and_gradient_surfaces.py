@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers.gradient_check import assert_gradients_close
-from tests.notebook_tools import load_implementation
+from tests.notebook_tools import NOTEBOOKS, load_implementation, read_notebook, stored_report
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "ReLU": torch.relu, "linear": lambda s: s}
 LOSSES = {"L2": F.mse_loss, "CE": F.binary_cross_entropy}
@@ -176,6 +176,10 @@ def test_starts_that_do_not_arrive_are_told_apart(book):
     assert book.steps_to_target(4.0, 0.0, 1.0, 0.5, "sigmoid", "L2", 0.1, 10) == np.inf
 
 
+def test_an_output_at_its_target_has_arrived_even_where_the_loss_is_undefined(book):
+    assert book.steps_to_target(1.003, 0.0, 1.0, 0.995, "linear", "CE", 0.1, 5) == 0
+
+
 def test_the_limit_is_the_last_step_that_counts(book):
     needed = book.steps_to_target(2.0, 0.0, 1.0, 0.5, "sigmoid", "CE", 0.1, 1000)
     arguments = (2.0, 0.0, 1.0, 0.5, "sigmoid", "CE", 0.1)
@@ -247,3 +251,12 @@ def test_two_linear_layers_are_not_convex(book):
 def test_midpoint_gap_of_convex_and_linear_functions(book):
     assert book.midpoint_gap(lambda a, b: a**2 + b, (-1.0, 3.0), (3.0, 5.0)) == -4
     assert book.midpoint_gap(lambda a, b: 2 * a - b, (-1.0, 3.0), (3.0, 5.0)) == 0
+
+
+def test_the_report_answers_every_source_with_evidence():
+    path = NOTEBOOKS / "01_loss_and_gradient_surfaces.ipynb"
+    claims = stored_report(read_notebook(path))["claims"]
+    assert {claim["source"] for claim in claims} == {"2018 a", "2018 b", "2017", "DL1", "VU"}
+    wrong = [claim["claim"] for claim in claims if claim["verdict"] == "wrong"]
+    assert any("weight and bias are equal" in claim for claim in wrong)
+    assert any("not convex" in claim for claim in wrong)
