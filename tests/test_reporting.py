@@ -72,6 +72,12 @@ def test_a_bar_or_line_break_does_not_break_the_table(shown: list[dict[str, Any]
     assert shown[0]["text/markdown"].endswith("| 2017 | a \\| b c | **wrong** | d |")
 
 
+def test_no_front_end_prefers_the_json_to_the_table() -> None:
+    # JupyterLab shows a tree for application/json, nbformat keeps only +json types as JSON.
+    assert RESULTS_MIME_TYPE.startswith("application/vnd.")
+    assert RESULTS_MIME_TYPE.endswith("+json")
+
+
 @pytest.mark.parametrize(
     ("value", "plain"),
     [
