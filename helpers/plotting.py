@@ -14,7 +14,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from helpers.training import History
 
@@ -259,8 +259,9 @@ def plot_iterations(
         low, median, high = np.quantile(shown, (0.25, 0.5, 0.75), method="inverted_cdf")
         axes.plot([low, high], [row, row], color="black", linestyle="-", linewidth=3)
         axes.plot([median], [row], "|", color="black", markersize=16, markeredgewidth=3)
-        share = f"{np.isfinite(values).sum()}/{len(values)}"
-        axes.annotate(share, (1.01, row), xycoords=("axes fraction", "data"), va="center")
+        share = f"{np.isfinite(values).sum()}/{len(values)} solved"
+        place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9}
+        axes.annotate(share, (1.01, row), **place)
     for (report, figures), marker in zip((reports or {}).items(), MARKERS[1:], strict=False):
         axes.plot(
             list(figures.values()), [settings.index(s) for s in figures], marker, color="black",
@@ -268,7 +269,10 @@ def plot_iterations(
         )  # fmt: skip
     axes.axvline(limit, color="0.4", linestyle=":", linewidth=1)
     axes.set(xscale="log", xlabel="iterations", yticks=range(len(settings)), yticklabels=settings)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlim=(None, limit * 1.6), ylim=(len(settings) - 0.5, -0.5))
     axes.grid(False, axis="y")
     if reports:
-        axes.legend(loc="lower left", fontsize=9)
+        axes.legend(loc="upper left", fontsize=9)

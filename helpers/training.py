@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
 from tqdm.auto import tqdm
+
+from helpers.tracing import trace
 
 Objective = Callable[[Any, Any], Tensor]
 Initializer = Callable[[nn.Module, torch.Generator], None]
@@ -232,8 +233,7 @@ def train_ensemble(
         return gradients, torch.stack(measured)
 
     with torch.no_grad():
-        # Traced once: otherwise vmap's dispatch in Python costs more than the arithmetic.
-        gradients_and_values = make_fx(vmap(step, out_dims=(0, 1)))(parameters)
+        gradients_and_values = trace(vmap(step, out_dims=(0, 1)), parameters)
         optimizer = torch.optim.SGD(
             parameters.values(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
         )

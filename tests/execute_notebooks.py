@@ -99,7 +99,6 @@ def run_notebook(path: Path, timeout: int) -> tuple[NotebookNode, CellTimes]:
         extra_arguments=["--log-level=ERROR"],  # else each kernel warns about its transport
         timeout=timeout,
         resources={"metadata": {"path": str(path.resolve().parent)}},
-        store_widget_state=False,
         record_timing=False,
         coalesce_streams=True,
         on_cell_execute=times.begin,

@@ -315,7 +315,7 @@ def test_iterations_show_every_member_and_put_the_unsolved_behind_the_limit(axes
     np.testing.assert_array_equal(behind, [False, False, True, False, False])
     assert dots[0].get_xdata().max() < axes.get_xlim()[1]
     assert dots[1].get_xdata().min() == 1  # 0 has no place on a logarithmic axis
-    assert [text.get_text() for text in axes.texts] == ["4/5", "5/5"]
+    assert [text.get_text() for text in axes.texts] == ["4/5 solved", "5/5 solved"]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["sigmoid", "ReLU"]
 
 
