@@ -12,6 +12,8 @@ from numbers import Integral, Real
 
 from IPython.display import display
 
+from helpers.training import History
+
 RESULTS_MIME_TYPE = "application/vnd.deep-learning-basics.results+json"
 VERDICTS = ("right", "imprecise", "wrong")
 
@@ -136,6 +138,23 @@ def format_value(value: str | int | float) -> str:
     if isinstance(value, str):
         return value
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def format_iterations(value: float) -> str:
+    """A number of iterations with thousands separators, or "not reached" if it is infinite."""
+    return f"{value:,.0f}" if math.isfinite(value) else "not reached"
+
+
+def solved_of(history: History) -> str:
+    """How many of how many members were solved, as a short text."""
+    return f"{history.solved.sum()} of {history.members}"
+
+
+def five_numbers(history: History) -> str:
+    """Median (quartiles; range) of the iterations after which members were solved, as a text."""
+    numbers = history.quantiles((0, 0.25, 0.5, 0.75, 1))
+    low, first, median, third, high = (format_iterations(number) for number in numbers)
+    return f"{median} ({first}–{third}; {low}–{high})"
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,7 +10,16 @@ import torch
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from helpers import reporting
-from helpers.reporting import RESULTS_MIME_TYPE, Claim, Result, show_report
+from helpers.reporting import (
+    RESULTS_MIME_TYPE,
+    Claim,
+    Result,
+    five_numbers,
+    format_iterations,
+    show_report,
+    solved_of,
+)
+from helpers.training import History
 
 CLAIM = Claim("2018 a", "the sigmoid is slowest", "right", "median 9,712")
 RESULT = Result("sigmoid + L2", "about 10,000", 9712)
@@ -135,3 +144,30 @@ def test_an_empty_report_is_refused(
 def test_an_entry_of_another_type_is_refused() -> None:
     with pytest.raises(TypeError, match=r"claims\[1\] must be a Claim; found Result"):
         show_report("02", [CLAIM, RESULT], [RESULT])
+
+
+def history_solved_at(*iterations):
+    """A history of which only the iterations to the solution matter."""
+    members = len(iterations)
+    return History(
+        np.arange(members), {}, np.array(iterations), np.full(members, np.inf), {}, {}, {}, 0.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1234.0, "1,234"), (0, "0"), (float("inf"), "not reached")]
+)
+def test_iterations_are_formatted(value, text):
+    assert format_iterations(value) == text
+
+
+def test_five_numbers_are_median_quartiles_and_range():
+    history = history_solved_at(40.0, 10.0, 20.0, 3000.0, 30.0)
+    assert five_numbers(history) == "30 (20–40; 10–3,000)"
+    assert solved_of(history) == "5 of 5"
+
+
+def test_unsolved_members_are_counted_and_shown_as_not_reached():
+    history = history_solved_at(10.0, np.inf, 20.0, np.inf)
+    assert five_numbers(history) == "20 (10–not reached; 10–not reached)"
+    assert solved_of(history) == "2 of 4"
