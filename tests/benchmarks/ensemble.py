@@ -104,8 +104,8 @@ def train_once(members: int, iterations: int) -> None:
 def main() -> int:
     """Print the ratios; the exit status is 1 if one of them misses what is required."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--iterations", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--iterations", type=int, default=300)
     options = parser.parse_args()
     torch.set_num_threads(1)
     print("setting       plain loop   speed-up per network-iteration at members    256 : 64 cost")
