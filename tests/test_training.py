@@ -366,9 +366,15 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(("stream", "visible"), [(Terminal, True), (io.StringIO, False)])
-def test_progress_is_shown_on_a_terminal_alone(monkeypatch, stream, visible):
+@pytest.mark.parametrize(
+    ("stream", "session", "visible"),
+    [(Terminal, None, True), (io.StringIO, "lesson.ipynb", True), (io.StringIO, None, False)],
+)
+def test_progress_is_shown_only_where_a_person_watches(monkeypatch, stream, session, visible):
+    """A terminal, or a notebook that a front end has opened; not a notebook run by a program."""
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    if session:
+        monkeypatch.setenv("JPY_SESSION_NAME", session)
     monkeypatch.setattr(sys, "stderr", stream())
     train([0], max_iterations=30)
     assert ("30" in sys.stderr.getvalue()) == visible
