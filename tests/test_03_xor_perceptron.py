@@ -208,7 +208,7 @@ def test_a_loss_below_a_quarter_of_ln_2_means_that_all_four_are_right(xor):
 
 def test_sharing_floors(xor):
     assert xor.FLOORS["two share"] == pytest.approx(LN2 / 2)
-    assert xor.FLOORS["all share"] == pytest.approx(LN2)
+    assert xor.FLOORS["plateau"] == pytest.approx(LN2)
     assert xor.FLOORS["three share"] == pytest.approx(0.75 * (np.log(3) - 2 / 3 * LN2))
     assert xor.sharing_floor([[0], [1, 1], [0]]) == 0
 
@@ -230,7 +230,7 @@ def test_floor_is_the_least_loss_over_shared_logits(xor, groups):
 @pytest.mark.parametrize(
     ("loss", "solved", "level"),
     [
-        (0.01, True, "solved"), (LN2 / 2 + 1e-3, False, "two share"), (LN2, False, "all share"),
+        (0.01, True, "solved"), (LN2 / 2 + 1e-3, False, "two share"), (LN2, False, "plateau"),
         (0.478, False, "three share"), (0.6, False, "on the move"), (LN2 / 2, True, "solved"),
     ],
 )  # fmt: skip
@@ -286,7 +286,5 @@ def test_wilson_interval_of_textbook_cases(xor):
     assert high == pytest.approx(1.96**2 / (256 + 1.96**2))
 
 
-def test_texts(xor):
-    assert xor.iterations_text(1234.0) == "1,234"
-    assert xor.iterations_text(np.inf) == "not reached"
+def test_share_solved_as_a_text(xor):
     assert xor.solved_text(np.array([True, False])).startswith("1 of 2 (50%; 95 % interval ")
