@@ -88,14 +88,14 @@ def test_parameters_counted_by_hand():
     count = NOTEBOOK.count_parameters
     assert count(NOTEBOOK.ConvolutionalNetwork()) == conv1 + conv2 + head == 7209
     assert count(NOTEBOOK.DetectionNetwork()) == 7209 + head
-    assert count(NOTEBOOK.FullyConnectedNetwork(4, 4)) == (16 * 4 + 4) + (4 + 1)
-    assert count(NOTEBOOK.FullyConnectedNetwork(16, 28)) == (256 * 28 + 28) + (28 + 1)
+    assert count(NOTEBOOK.fully_connected(4, 4)) == (16 * 4 + 4) + (4 + 1)
+    assert count(NOTEBOOK.fully_connected(16, 28)) == (256 * 28 + 28) + (28 + 1)
 
 
 def test_multiplications_counted_by_hand():
     conv = 10 * 10 * 16 * 49 + 4 * 4 * 8 * 16 * 49 + 128
     assert NOTEBOOK.multiplications(NOTEBOOK.ConvolutionalNetwork()) == conv
-    assert NOTEBOOK.multiplications(NOTEBOOK.FullyConnectedNetwork(4, 4), side=4) == 16 * 4 + 4
+    assert NOTEBOOK.multiplications(NOTEBOOK.fully_connected(4, 4), side=4) == 16 * 4 + 4
 
 
 def test_shapes():
@@ -106,7 +106,7 @@ def test_shapes():
     logits, widths = network(images)
     assert logits.shape == widths.shape == (5,)
     assert NOTEBOOK.ConvolutionalNetwork()(images).shape == (5,)
-    assert NOTEBOOK.FullyConnectedNetwork(16, 3)(images).shape == (5,)
+    assert NOTEBOOK.fully_connected(16, 3)(images).shape == (5,)
 
 
 def test_the_network_equals_the_same_in_numpy():
