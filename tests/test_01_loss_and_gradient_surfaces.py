@@ -256,7 +256,7 @@ def test_midpoint_gap_of_convex_and_linear_functions(book):
 def test_the_report_answers_every_source_with_evidence():
     path = NOTEBOOKS / "01_loss_and_gradient_surfaces.ipynb"
     claims = stored_report(read_notebook(path))["claims"]
-    assert {claim["source"] for claim in claims} == {"2018 a", "2018 b", "2017", "DL1", "VU"}
+    assert {claim["source"] for claim in claims} == {"2018 a", "2018 b", "2017", "DL1"}
     wrong = [claim["claim"] for claim in claims if claim["verdict"] == "wrong"]
     assert any("weight and bias are equal" in claim for claim in wrong)
     assert any("not convex" in claim for claim in wrong)
