@@ -52,6 +52,18 @@ def train(seeds, **settings):
     return train_ensemble(make_network, seeds, INPUTS, LABELS, **settings)
 
 
+@pytest.fixture(scope="module")
+def solved_history():
+    """Six members that are all solved, at different times."""
+    return train(
+        range(6),
+        metrics={"accuracy": binary_accuracy},
+        stop_when="accuracy",
+        learning_rate=0.5,
+        max_iterations=2000,
+    )
+
+
 def train_plainly(seed, iterations, **sgd):
     """The same training, written the ordinary way, in PyTorch alone."""
     network = make_network()
@@ -113,14 +125,8 @@ def test_a_member_of_many_equals_the_same_seed_alone():
             )
 
 
-def test_training_ends_when_all_members_are_solved():
-    history = train(
-        range(6),
-        metrics={"accuracy": binary_accuracy},
-        stop_when="accuracy",
-        learning_rate=0.5,
-        max_iterations=2000,
-    )
+def test_training_ends_when_all_members_are_solved(solved_history):
+    history = solved_history
     accuracy = history.curve("accuracy")
     assert history.solved.all()
     assert history.iterations == history.solved_at.max() < 2000
@@ -129,14 +135,8 @@ def test_training_ends_when_all_members_are_solved():
         assert accuracy[member, at] == 1 and (accuracy[member, :at] < 1).all()
 
 
-def test_the_solution_kept_is_the_one_at_the_first_solved_iteration():
-    history = train(
-        range(6),
-        metrics={"accuracy": binary_accuracy},
-        stop_when="accuracy",
-        learning_rate=0.5,
-        max_iterations=2000,
-    )
+def test_the_solution_kept_is_the_one_at_the_first_solved_iteration(solved_history):
+    history = solved_history
     logits = ensemble_outputs(make_network, history.parameters, INPUTS)
     for member, at in enumerate(history.solved_at.astype(int)):
         assert binary_accuracy(logits[member], LABELS) == 1
@@ -154,14 +154,8 @@ def test_the_limit_ends_training_and_unsolved_members_say_so():
         torch.testing.assert_close(parameter, history.final_parameters[name])
 
 
-def test_a_curve_is_kept_or_cut_after_the_solution():
-    history = train(
-        range(6),
-        metrics={"accuracy": binary_accuracy},
-        stop_when="accuracy",
-        learning_rate=0.5,
-        max_iterations=2000,
-    )
+def test_a_curve_is_kept_or_cut_after_the_solution(solved_history):
+    history = solved_history
     kept, cut = history.curve("loss"), history.curve("loss", after_solved="cut")
     for member, at in enumerate(history.solved_at.astype(int)):
         np.testing.assert_array_equal(cut[member, : at + 1], kept[member, : at + 1])
