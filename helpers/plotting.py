@@ -6,6 +6,7 @@ Every function draws into axes that it is given, so that a notebook decides on t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -146,7 +147,7 @@ def plot_ensemble_curves(
 def mark_reports(axes: Axes, figures: Mapping[str, float], y: float | Sequence[float]) -> None:
     """Put a marker with its name where a report's figure lies; `figures` maps names to x."""
     heights = np.broadcast_to(np.asarray(y, dtype=float), (len(figures),))
-    for (name, x), height, marker in zip(figures.items(), heights, MARKERS, strict=False):
+    for (name, x), height, marker in zip(figures.items(), heights, cycle(MARKERS), strict=False):
         axes.plot(
             x, height, marker, color="black", markerfacecolor="white", markersize=8, label=name,
             linestyle="none", zorder=5, clip_on=False,
@@ -262,7 +263,7 @@ def plot_iterations(
         share = f"{np.isfinite(values).sum()}/{len(values)} solved"
         place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9}
         axes.annotate(share, (1.01, row), **place)
-    for (report, figures), marker in zip((reports or {}).items(), MARKERS[1:], strict=False):
+    for (report, figures), marker in zip((reports or {}).items(), cycle(MARKERS[1:]), strict=False):
         axes.plot(
             list(figures.values()), [settings.index(s) for s in figures], marker, color="black",
             markerfacecolor="white", markersize=9, linestyle="none", label=report, zorder=5,

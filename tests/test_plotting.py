@@ -332,3 +332,9 @@ def test_iterations_mark_medians_quartiles_and_reports_in_their_rows(axes):
     np.testing.assert_array_equal(marked["2018 b"].get_ydata(), [1])
     assert marked["2018 a"].get_marker() != marked["2018 b"].get_marker()
     assert [text.get_text() for text in axes.get_legend().get_texts()] == list(reports)
+
+
+def test_more_reports_than_markers_are_all_drawn(axes):
+    figures = {f"report {i}": float(i) for i in range(len(plotting.MARKERS) + 3)}
+    plotting.mark_reports(axes, figures, 1.0)
+    assert [line.get_label() for line in axes.lines] == list(figures)
