@@ -17,7 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from helpers.training import History
+from helpers.history import History
 
 # Okabe and Ito's eight colours, told apart with any common colour vision; yellow, too pale for
 # lines on white, comes last.

@@ -12,7 +12,7 @@ from numbers import Integral, Real
 
 from IPython.display import display
 
-from helpers.training import History
+from helpers.history import History
 
 RESULTS_MIME_TYPE = "application/vnd.deep-learning-basics.results+json"
 VERDICTS = ("right", "imprecise", "wrong")

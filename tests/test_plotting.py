@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex, to_rgba
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from helpers import plotting
-from helpers.training import History
+from helpers.history import History
 
 
 @pytest.fixture(autouse=True)

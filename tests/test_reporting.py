@@ -19,7 +19,7 @@ from helpers.reporting import (
     show_report,
     solved_of,
 )
-from helpers.training import History
+from helpers.history import History
 
 CLAIM = Claim("2018 a", "the sigmoid is slowest", "right", "median 9,712")
 RESULT = Result("sigmoid + L2", "about 10,000", 9712)
