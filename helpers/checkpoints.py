@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from helpers.files import file_message, replaced_as_a_whole
 
 FORMAT = "deep-learning-basics checkpoint 1"
 
@@ -17,13 +18,8 @@ def write_checkpoint(state: dict[str, Any], path: Path) -> None:
     The file is written beside its place and moved there in one step: whatever interrupts this, a
     reader finds the previous checkpoint or the new one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replaced_as_a_whole(path) as temporary:
         torch.save({"format": FORMAT, **state}, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -45,11 +41,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def mismatch(path: Path, what: str, expected: object, found: object) -> ValueError:
     """The error for a checkpoint of another training."""
-    return ValueError(
-        f"{path}: expected a checkpoint of a training with {what} {expected}, found {found}. "
-        "Use the settings that the checkpoint was written with, or delete it to start anew."
-    )
+    remedy = "Use the settings that the checkpoint was written with, or delete it to start anew."
+    wanted = f"a checkpoint of a training with {what} {expected}"
+    return ValueError(file_message(path, wanted, str(found), remedy))
 
 
 def _message(path: Path, found: str) -> str:
-    return f"{path}: expected a checkpoint ({FORMAT!r}), found {found}. Delete it to start anew."
+    return file_message(path, f"a checkpoint ({FORMAT!r})", found, "Delete it to start anew.")

@@ -15,14 +15,13 @@ The files have the layout of the course's own arrays, so that those can be loade
 """
 
 import argparse
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-PROJECT = Path(__file__).resolve().parent.parent
-DATA_FOLDER = PROJECT / "data"
+from helpers.files import DATA_FOLDER, file_message, find_folder, replaced_as_a_whole
+
 RANDOM_COUNT = 64
 RANDOM_ONES = 11
 RANDOM_SIDE = 4
@@ -30,6 +29,8 @@ IMAGE_SIDE = 16
 RADII = np.arange(1, 8)
 # Falls linearly with the radius and gives it a mean of exactly 3.5 (uniform would give 4).
 RADIUS_PROBABILITIES = (12 - RADII) / np.sum(12 - RADII)
+ELLIPSE_FORM = np.array([[1.0, -0.05], [1.0, 0.4]])
+ELLIPSE_LEVEL = 0.6
 REMEDY = (
     "Correct the path or the file; or leave DATA_ROOT and data_root unset to use the project's "
     "data/, which `python -m helpers.datasets` regenerates."
@@ -190,6 +191,36 @@ def _labels_in_halves(count: int, first: float) -> np.ndarray:
     return np.where(np.arange(count) < (count + 1) // 2, first, 1.0 - first)
 
 
+@dataclass(frozen=True, eq=False)
+class PointSet:
+    """Labelled points of the plane.
+
+    Attributes
+    ----------
+    points : np.ndarray
+        Shape (n, 2), float64.
+    labels : np.ndarray
+        Shape (n,), int64, values 0 and 1.
+    """
+
+    points: np.ndarray
+    labels: np.ndarray
+
+
+def generate_ellipse(count: int, seed: int) -> PointSet:
+    """Generate points x from N(0, I) with class 1 outside an ellipse and class 0 inside.
+
+    Class 1 is where the quadratic form xᵀ A x, A = [[1, -0.05], [1, 0.4]], exceeds 0.6. Only the
+    symmetric part of A counts, which is positive definite. About half of the points are in each
+    class. Raises ValueError for a `count` below 1.
+    """
+    if count < 1:
+        raise ValueError(f"count: expected at least 1 point, found {count}")
+    points = np.random.default_rng(seed).standard_normal((count, 2))
+    forms = np.einsum("ni,ij,nj->n", points, ELLIPSE_FORM, points)
+    return PointSet(points, (forms > ELLIPSE_LEVEL).astype(np.int64))
+
+
 def load_random(data_root: str | Path | None = None) -> ImageSet:
     """Load the random set: images (n, 4, 4) int64, labels (n,) float64.
 
@@ -222,7 +253,7 @@ def load_detection(data_root: str | Path | None = None) -> ImageSet:
 
 def _load_set(name: str, side: int, dtype: type, data_root: str | Path | None) -> ImageSet:
     """Read the files of one set from the first folder that has it, and check them."""
-    folder = _find_folder(name, data_root)
+    folder = find_folder(name, data_root, REMEDY)
     path = folder / f"{name}_imgs.npy"
     images = _read_array(path, dtype, (side, side))
     _require(np.isin(images, (0, 1)), images, path, "images of 0 and 1 only")
@@ -237,39 +268,22 @@ def _load_set(name: str, side: int, dtype: type, data_root: str | Path | None) -
     return ImageSet(name, images, labels, widths, folder)
 
 
-def _find_folder(name: str, data_root: str | Path | None) -> Path:
-    """Return the folder of a set: in `data_root`, else in DATA_ROOT, else in data/."""
-    variable = os.environ.get("DATA_ROOT")
-    if data_root is not None:
-        root, asked = Path(data_root), "data_root"
-    elif variable:
-        # Counted from the project: notebooks and tests run in different folders.
-        root, asked = PROJECT / Path(variable).expanduser(), "DATA_ROOT"
-    else:
-        return DATA_FOLDER / name
-    if not root.is_dir():
-        raise FileNotFoundError(_message(root, f"{asked} to be a folder", "no such folder"))
-    if data_root is None and not (root / name).is_dir():
-        return DATA_FOLDER / name
-    return root / name
-
-
 def _read_array(path: Path, dtype: type, shape: tuple, count: int | None = None) -> np.ndarray:
     """Read one .npy file of shape (count, *shape), any count >= 1 if None, and of that dtype."""
     sizes = ", ".join(["n" if count is None else str(count), *map(str, shape)])
     expected = f"a .npy file of shape ({sizes}{'' if shape else ','}) and dtype {np.dtype(dtype)}"
     if not path.is_file():
-        raise FileNotFoundError(_message(path, expected, "no such file"))
+        raise FileNotFoundError(file_message(path, expected, "no such file", REMEDY))
     try:
         with path.open("rb") as file:
             array = np.lib.format.read_array(file, allow_pickle=False)
     except Exception as error:  # a damaged header makes NumPy raise almost any kind
         found = f"{path.stat().st_size} bytes that cannot be read as that ({error})"
-        raise ValueError(_message(path, expected, found)) from error
+        raise ValueError(file_message(path, expected, found, REMEDY)) from error
     count_is_right = array.ndim > 0 and (len(array) == count if count else len(array) > 0)
     if array.shape[1:] != shape or not count_is_right or array.dtype != dtype:
         found = f"shape {array.shape} and dtype {array.dtype}"
-        raise ValueError(_message(path, expected, found))
+        raise ValueError(file_message(path, expected, found, REMEDY))
     return array
 
 
@@ -278,12 +292,7 @@ def _require(valid: np.ndarray, array: np.ndarray, path: Path, expected: str) ->
     if not valid.all():
         index = tuple(np.argwhere(~valid)[0].tolist())
         found = f"{array[index]} at index {index}, {np.sum(~valid)} such in all"
-        raise ValueError(_message(path, expected, found))
-
-
-def _message(path: Path, expected: str, found: str) -> str:
-    """Return the text of an error: where, expected, found and what to do."""
-    return f"{path}: expected {expected}, found {found}. {REMEDY}"
+        raise ValueError(file_message(path, expected, found, REMEDY))
 
 
 def write_sets(folder: str | Path = DATA_FOLDER) -> list[Path]:
@@ -297,21 +306,10 @@ def write_sets(folder: str | Path = DATA_FOLDER) -> list[Path]:
         for suffix, array in arrays.items():
             if array is not None:
                 path = Path(folder) / image_set.name / f"{image_set.name}_{suffix}.npy"
-                _write_array(path, array)
+                with replaced_as_a_whole(path) as temporary, temporary.open("wb") as file:
+                    np.save(file, array, allow_pickle=False)
                 paths.append(path)
     return paths
-
-
-def _write_array(path: Path, array: np.ndarray) -> None:
-    """Write a .npy file beside its place and move it there in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ untouched and the exit status is 1. ``--check`` runs without writing.
 """
 
 import argparse
-import os
 import re
 import sys
 import time
@@ -22,6 +21,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from traitlets import default
 
+from helpers.files import replaced_as_a_whole
 from tests.notebook_tools import notebook_paths, read_notebook
 
 NOTEBOOK_METADATA = {
@@ -130,12 +130,8 @@ def write_atomically(notebook: NotebookNode, path: Path) -> None:
     """Validate and write a notebook so that `path` is either the old file or the whole new one."""
     nbformat.validate(notebook)
     text = nbformat.writes(notebook) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replaced_as_a_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def execute_notebook(path: Path, timeout: int, write: bool) -> CellTimes:

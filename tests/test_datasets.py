@@ -10,9 +10,10 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.svm import SVC
 
-from helpers import datasets
+from helpers import datasets, files
 from helpers.datasets import (
     generate_detection,
+    generate_ellipse,
     generate_line,
     generate_random,
     load_detection,
@@ -154,6 +155,32 @@ def test_independent_labels_are_spread_over_all_places():
     ones = sum(generate_random(seed, labels="independent").labels for seed in range(200))
     expected, error = 200 * 11 / 64, np.sqrt(200 * 11 / 64 * 53 / 64)
     assert np.all(np.abs(ones - expected) < 5 * error)
+
+
+def test_ellipse_labels_are_the_quadratic_form_beyond_its_level():
+    points = generate_ellipse(5000, seed=4)
+    x, y = points.points.T
+    np.testing.assert_array_equal(points.labels, x * x + 0.95 * x * y + 0.4 * y * y > 0.6)
+    assert points.points.shape == (5000, 2) and points.labels.dtype == np.int64
+
+
+def test_ellipse_points_are_standard_normal_and_in_both_classes():
+    points = generate_ellipse(60_000, seed=0)
+    # 5 standard errors of a mean, a variance and a covariance of 60,000 standard normals
+    np.testing.assert_allclose(points.points.mean(0), 0, atol=5 / np.sqrt(60_000))
+    np.testing.assert_allclose(np.cov(points.points.T), np.eye(2), atol=5 * np.sqrt(2 / 60_000))
+    assert 0.5 < points.labels.mean() < 0.6
+
+
+def test_ellipse_is_decided_by_its_seed():
+    first, again, other = (generate_ellipse(100, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.points, again.points)
+    assert not np.isclose(first.points, other.points).any()
+
+
+def test_ellipse_without_points_is_refused():
+    with pytest.raises(ValueError, match="expected at least 1 point, found 0"):
+        generate_ellipse(0, seed=1)
 
 
 def test_unknown_kind_of_labels_is_refused():
@@ -328,14 +355,14 @@ def test_generators_leave_the_global_random_state_alone(generate):
 
 @pytest.mark.parametrize("name", LAYOUT)
 def test_committed_files_have_the_layout(name):
-    array = np.load(datasets.DATA_FOLDER / name, allow_pickle=False)
+    array = np.load(files.DATA_FOLDER / name, allow_pickle=False)
     assert (array.shape, array.dtype) == LAYOUT[name]
 
 
 def test_the_command_gives_the_committed_files(tmp_path):
     result = subprocess.run(
         [sys.executable, "-m", "helpers.datasets", str(tmp_path)],
-        cwd=datasets.PROJECT,
+        cwd=files.PROJECT,
         capture_output=True,
         text=True,
         check=True,
@@ -344,7 +371,7 @@ def test_the_command_gives_the_committed_files(tmp_path):
     assert written == set(LAYOUT)
     for name in LAYOUT:
         new = np.load(tmp_path / name, allow_pickle=False)
-        committed = np.load(datasets.DATA_FOLDER / name, allow_pickle=False)
+        committed = np.load(files.DATA_FOLDER / name, allow_pickle=False)
         assert new.dtype == committed.dtype
         np.testing.assert_array_equal(new, committed)
         assert str(Path(name)) in result.stdout and str(new.shape) in result.stdout
@@ -352,8 +379,9 @@ def test_the_command_gives_the_committed_files(tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    path = tmp_path / "line" / "line_labs.npy"
-    datasets._write_array(path, np.ones(3))
+    datasets.write_sets(tmp_path)
+    path = tmp_path / "random" / "random_imgs.npy"  # the first that is written
+    old, names = path.read_bytes(), os.listdir(path.parent)
 
     def fail(file, array, **_):
         file.write(b"half a fi")
@@ -361,9 +389,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "save", fail)
     with pytest.raises(OSError, match="disk full"):
-        datasets._write_array(path, np.zeros(3))
-    np.testing.assert_array_equal(np.load(path), np.ones(3))
-    assert os.listdir(path.parent) == ["line_labs.npy"]
+        datasets.write_sets(tmp_path)
+    assert path.read_bytes() == old
+    assert sorted(os.listdir(path.parent)) == sorted(names)
 
 
 # ---- where the loaders look
@@ -375,7 +403,7 @@ def test_loaders_give_the_generated_sets(name):
     generate = getattr(datasets, f"generate_{name}")
     assert_same_set(loaded, generate())
     assert loaded.name == name
-    assert loaded.source == datasets.DATA_FOLDER / name
+    assert loaded.source == files.DATA_FOLDER / name
 
 
 def write_other_random_set(root):
@@ -398,7 +426,7 @@ def test_data_root_comes_before_the_project(tmp_path, monkeypatch):
 def test_data_root_without_the_set_falls_through_to_the_project(tmp_path, monkeypatch):
     write_other_random_set(tmp_path)
     monkeypatch.setenv("DATA_ROOT", str(tmp_path))
-    assert load_line().source == datasets.DATA_FOLDER / "line"
+    assert load_line().source == files.DATA_FOLDER / "line"
 
 
 def test_argument_comes_before_data_root(root, tmp_path, monkeypatch):
@@ -415,16 +443,16 @@ def test_argument_without_the_set_does_not_fall_through(tmp_path):
 
 def test_empty_data_root_counts_as_unset(tmp_path, monkeypatch):
     write_other_random_set(tmp_path)
-    monkeypatch.setattr(datasets, "PROJECT", tmp_path)
+    monkeypatch.setattr(files, "PROJECT", tmp_path)
     monkeypatch.setenv("DATA_ROOT", "")
-    assert load_random().source == datasets.DATA_FOLDER / "random"
+    assert load_random().source == files.DATA_FOLDER / "random"
 
 
 def test_relative_data_root_counts_from_the_project(tmp_path, monkeypatch):
     other = write_other_random_set(tmp_path / "project" / "course")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    monkeypatch.setattr(datasets, "PROJECT", tmp_path / "project")
+    monkeypatch.setattr(files, "PROJECT", tmp_path / "project")
     monkeypatch.setenv("DATA_ROOT", "course")
     assert_same_set(load_random(), other)
 

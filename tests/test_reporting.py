@@ -10,6 +10,7 @@ import torch
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from helpers import reporting
+from helpers.history import History
 from helpers.reporting import (
     RESULTS_MIME_TYPE,
     Claim,
@@ -19,7 +20,6 @@ from helpers.reporting import (
     show_report,
     solved_of,
 )
-from helpers.history import History
 
 CLAIM = Claim("2018 a", "the sigmoid is slowest", "right", "median 9,712")
 RESULT = Result("sigmoid + L2", "about 10,000", 9712)

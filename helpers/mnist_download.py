@@ -1,0 +1,145 @@
+"""Download MNIST with torchvision: with a time limit, a progress bar, and all or nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+from urllib.request import Request, urlopen
+
+from helpers.progress import progress_bar
+
+CONNECT_SECONDS = 5.0  # a machine without a network gives up after this
+LIMIT_SECONDS = 300.0
+COMPRESSED_BYTES = 11_594_722  # of the four files, for the progress bar
+PROBE = "t10k-labels-idx1-ubyte.gz"  # the smallest
+# Another process, because torchvision's download has no time limit and a thread cannot be stopped.
+SCRIPT = "import sys; from torchvision.datasets import MNIST; MNIST(sys.argv[1], download=True)"
+
+
+class DownloadError(OSError):
+    """MNIST was not downloaded; the text says why."""
+
+
+def download(folder: Path, names: Iterable[str], check: Callable[[Path], object]) -> None:
+    """Put MNIST's decompressed files into `folder`.
+
+    Everything is downloaded to a temporary folder, checked there, and only then moved to its
+    place; so an interrupted download leaves nothing that could be taken for MNIST, and two
+    downloads at once do not meet.
+
+    Parameters
+    ----------
+    folder : Path
+        It must be called ``…/MNIST/raw``; the temporary folder is created beside ``MNIST``.
+    names : names of the files
+    check : function of a downloaded file's path that raises ValueError or OSError if it is wrong
+
+    Raises
+    ------
+    DownloadError
+        If no mirror answers in `CONNECT_SECONDS`, if the download takes longer than
+        `LIMIT_SECONDS` or fails, or if a downloaded file is wrong.
+    """
+    _require_mirror(_mirrors())
+    root = folder.parents[1]
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as temporary:
+            _run_torchvision(Path(temporary))
+            raw = Path(temporary) / "MNIST" / "raw"
+            for name in names:
+                check(raw / name)
+            _move(raw, folder, names)
+    except DownloadError:
+        raise
+    except (OSError, ValueError) as error:
+        raise DownloadError(str(error)) from error
+
+
+def _mirrors() -> Sequence[str]:
+    from torchvision.datasets import MNIST  # slow to import, and seldom needed
+
+    return MNIST.mirrors
+
+
+def _require_mirror(mirrors: Sequence[str]) -> None:
+    """Ask all mirrors at once and return as soon as one answers."""
+    answers: Queue[str | None] = Queue()
+    deadline = time.monotonic() + CONNECT_SECONDS
+    for mirror in mirrors:
+        # As daemons they do not keep the interpreter, even if looking up a name never ends.
+        Thread(target=_ask, args=(mirror + PROBE, answers), daemon=True).start()
+    for _ in mirrors:
+        try:
+            failure = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+        except Empty:
+            raise DownloadError(f"no mirror answered within {CONNECT_SECONDS:g} s") from None
+        if failure is None:
+            return
+    raise DownloadError(f"no mirror can be reached ({failure})")
+
+
+def _ask(url: str, answers: Queue[str | None]) -> None:
+    """Put None into `answers` if the URL can be read, else the reason why not."""
+    request = Request(url, headers={"User-Agent": "deep-learning-basics"})
+    try:
+        with urlopen(request, timeout=CONNECT_SECONDS) as response:
+            response.read(1)
+        answers.put(None)
+    except Exception as error:  # whatever it is, this mirror does not answer
+        answers.put(f"{type(error).__name__}: {error}")
+
+
+def _run_torchvision(root: Path) -> None:
+    """Let torchvision download into `root`; end it at the time limit or when interrupted."""
+    log = root / "log"
+    deadline = time.monotonic() + LIMIT_SECONDS
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(root)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            with progress_bar(COMPRESSED_BYTES, desc="MNIST", unit="B", unit_scale=True) as bar:
+                while process.poll() is None and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    bar.update(_bytes_in(root) - bar.n)
+            if process.poll() is None:
+                raise DownloadError(f"the download took longer than {LIMIT_SECONDS:g} s")
+        finally:
+            process.kill()
+            process.wait()
+    if process.returncode:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        raise DownloadError(next((line for line in reversed(lines) if line.strip()), "it failed"))
+
+
+def _bytes_in(root: Path) -> int:
+    """Size of the compressed files so far; torchvision may move or remove one meanwhile."""
+    sizes = []
+    for path in root.glob("MNIST/raw/*.gz*"):
+        try:
+            sizes.append(path.stat().st_size)
+        except FileNotFoundError:
+            continue
+    return sum(sizes)
+
+
+def _move(raw: Path, folder: Path, names: Iterable[str]) -> None:
+    """Move checked files to their place: the whole folder, or one by one if it exists."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        raw.rename(folder)
+    except OSError:
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            os.replace(raw / name, folder / name)
