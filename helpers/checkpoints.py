@@ -33,7 +33,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged archives make torch.load raise almost any kind
-        raise ValueError(_message(path, f"a file that cannot be read as one ({error})")) from error
+        # Its text would advise to switch the protection against foreign code off.
+        found = f"a file that cannot be read as one ({type(error).__name__})"
+        raise ValueError(_message(path, found)) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(_message(path, "a file without that mark"))
     return state
