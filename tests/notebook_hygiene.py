@@ -26,6 +26,7 @@ MACHINE_PATH = re.compile(
     r"(?:(?<![\w./-])|(?<=file://))/(?:home|root|tmp|work|Users|private|var/folders)/"
     r"|\b[A-Z]:\\{1,2}(?:Users|Windows|Temp|Program Files)\b"
 )
+BUNDLED_DIGITS = "Digits in use: bundled digits"  # how helpers.mnist describes them
 PROGRESS_BAR = re.compile(r"\d%\||\d\s?(?:it/s|s/it)\b|\r")
 MINUTES = re.compile(r"\babout (\d+(?:\.\d+)?|one|a|half a) CPU minutes?\b")
 BADGE = re.compile(
@@ -174,6 +175,8 @@ def _check_outputs(book: StoredNotebook) -> Iterator[str]:
             yield f"cell {i} stores a widget; tag it 'interactive'"
         if any(PROGRESS_BAR.search(text) for text in _output_texts(cell)):
             yield f"cell {i} stores a progress bar"
+        if any(BUNDLED_DIGITS in text for text in _output_texts(cell)):
+            yield f"cell {i} was executed with the bundled digits, not with MNIST"
 
 
 def _check_machine_paths(book: StoredNotebook) -> Iterator[str]:

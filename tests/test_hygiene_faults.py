@@ -7,6 +7,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
+from helpers.mnist import load_mnist
 from tests.notebook_hygiene import hygiene_faults, link_faults, setup_faults
 from tests.trial_notebook import good_notebook, write_notebook
 
@@ -107,6 +108,10 @@ BREAKS = [
     (store(FIGURE, "stream", text=" 50%|####   | 5/10"), "cell 6 stores a progress bar"),
     (store(FIGURE, "stream", text="10 [00:01, 7.1it/s]"), "cell 6 stores a progress bar"),
     (store(FIGURE, "stream", text="a\rb"), "cell 6 stores a progress bar"),
+    (
+        store(FIGURE, "stream", text=load_mnist("digits").description),
+        "cell 6 was executed with the bundled digits, not with MNIST",
+    ),
     (store(FIGURE, "stream", text="in /home/me/x"), "cell 6 has a path of one machine: /home/"),
     (
         store(FIGURE, "display_data", data={"text/plain": "'C:\\\\Users\\\\me'"}),
