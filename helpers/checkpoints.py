@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from helpers.files import file_message, replaced_as_a_whole
@@ -13,13 +15,25 @@ FORMAT = "deep-learning-basics checkpoint 1"
 
 
 def write_checkpoint(state: dict[str, Any], path: Path) -> None:
-    """Write `state` (tensors, numbers, texts, lists and dicts of them) to `path`.
+    """Write `state` (tensors, numbers, texts, lists, tuples and dicts of them) to `path`.
 
-    The file is written beside its place and moved there in one step: whatever interrupts this, a
-    reader finds the previous checkpoint or the new one.
+    NumPy's numbers are written as Python's: `read_checkpoint` would refuse them. The file is
+    written beside its place and moved there in one step: whatever interrupts this, a reader finds
+    the previous checkpoint or the new one.
     """
     with replaced_as_a_whole(path) as temporary:
-        torch.save({"format": FORMAT, **state}, temporary)
+        torch.save({"format": FORMAT, **_plain(state)}, temporary)
+
+
+def _plain(value: Any) -> Any:
+    """`value` with Python's numbers in the place of NumPy's, however deep they are."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) is dict:  # networks' states are ordered dictionaries with attributes
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_plain(item) for item in value)
+    return value
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -29,13 +43,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     ------
     ValueError
         If the file is not such a checkpoint; the message names it and says what to do.
+    OSError
+        If there is no such file, or it may not be read.
     """
+    if path.is_dir():
+        raise ValueError(file_message(path, "a file", "a folder", "Name a file in it."))
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not compare the checksums
+            damaged = archive.testzip()
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, PermissionError):
+        raise
     except Exception as error:  # damaged archives make torch.load raise almost any kind
         # Its text would advise to switch the protection against foreign code off.
         found = f"a file that cannot be read as one ({type(error).__name__})"
         raise ValueError(_message(path, found)) from error
+    if damaged:
+        raise ValueError(_message(path, f"a damaged file (checksum of {damaged})"))
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(_message(path, "a file without that mark"))
     return state

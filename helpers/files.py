@@ -43,12 +43,15 @@ def file_message(path: Path, expected: str, found: str, remedy: str) -> str:
 def replaced_as_a_whole(path: Path) -> Iterator[Path]:
     """Give a path beside `path` to write to, and move the file to `path` in one step.
 
-    Whatever interrupts the writing, a reader of `path` finds the old file or the whole new one.
+    Whatever interrupts the writing, a loss of power too, a reader of `path` finds the old file or
+    the whole new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # else the new name can reach the disk before the content
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

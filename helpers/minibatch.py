@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.checkpoints import mismatch, read_checkpoint, write_checkpoint
+from helpers.files import file_message
 from helpers.progress import progress_bar
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -74,24 +76,28 @@ def train_minibatches(
     Parameters
     ----------
     network, optimizer
-        Batches are moved to the device of the network's parameters.
+        Batches are moved to the device of the network's parameters. The network is left in
+        training mode.
     loss : function(outputs, labels) returning a scalar tensor, the mean over the batch
     inputs, labels : tensors, shapes (n, ...) and (n,)
     generator : torch.Generator on the CPU
         Orders the samples; with the network's own initialisation it decides the result. Layers
         that draw (dropout) use PyTorch's global generator, as everywhere.
     batch_size : int
-        The last batch of an epoch has what is left.
+        The last batch of an epoch has what is left (batch normalisation needs more than one
+        sample).
     scheduler : optional
         Its `step` is called after every update.
     evaluate : function(network) returning name -> number, optional
         Called in evaluation mode and without gradients before the first update, every
-        `evaluate_every` updates (default: at the end of each epoch), and after the last one.
+        `evaluate_every` updates (default: at the end of each epoch), and after the last one. It
+        returns the same names each time.
     checkpoint : path, optional
         Written at each of these moments: weights, optimiser, scheduler, history and random state.
         If the file exists, training continues from it, as if it had never stopped; so calling
         this function again with the same arguments continues an interrupted training, and with
-        higher limits prolongs a finished one.
+        higher limits prolongs a finished one. The learning rate and its schedule are the
+        checkpoint's then.
 
     Returns
     -------
@@ -101,7 +107,10 @@ def train_minibatches(
     ------
     ValueError
         Without any limit, for a limit or size that is not positive, for inputs and labels of
-        different lengths, and for a checkpoint that is damaged or of another training.
+        different lengths, for measurements whose names change, and for a checkpoint that is
+        damaged, of another training (seed, sizes, optimiser, scheduler), or beyond the limits.
+    TypeError
+        For inputs or labels that are no tensors, and for a count that is no integer.
 
     Notes
     -----
@@ -113,9 +122,11 @@ def train_minibatches(
         batch_size=batch_size, evaluate_every=evaluate_every,
     )  # fmt: skip
     run = _Run(network, optimizer, scheduler, generator, len(inputs), batch_size)
-    if checkpoint is not None and Path(checkpoint).exists():
-        run.restore(read_checkpoint(Path(checkpoint)), Path(checkpoint))
     steps = _steps(epochs, max_steps, run.steps_per_epoch)
+    if checkpoint is not None and Path(checkpoint).exists():
+        state = read_checkpoint(Path(checkpoint))
+        _require_within(steps, state, Path(checkpoint))
+        run.restore(state, Path(checkpoint))
     every = evaluate_every or run.steps_per_epoch
 
     def pause() -> None:
@@ -125,6 +136,7 @@ def train_minibatches(
 
     if not run.steps:
         pause()
+    network.train()
     with progress_bar(None if np.isinf(steps) else steps, initial=run.step) as progress:
         run.start_clock()
         while run.step < steps and (max_seconds is None or run.seconds() < max_seconds):
@@ -147,6 +159,7 @@ class _Run:
         self.steps_per_epoch = -(-samples // batch_size)
         self.device = next(network.parameters()).device
         self.step = 0
+        self.order_state = generator.get_state()
         self.batch_losses: list[Tensor] = []
         self.steps: list[int] = []
         self.times: list[float] = []
@@ -163,23 +176,21 @@ class _Run:
         """Take the next batch and make one step."""
         position = self.step % self.steps_per_epoch
         if position == 0:
-            self._draw_order(self.generator.get_state())
+            self._draw_order()
         batch = self.order[position * self.batch_size : (position + 1) * self.batch_size]
-        batch = batch.to(inputs.device)
-        outputs = self.network(inputs[batch].to(self.device))
-        value = loss(outputs, labels[batch].to(self.device))
+        outputs = self.network(inputs[batch.to(inputs.device)].to(self.device))
+        value = loss(outputs, labels[batch.to(labels.device)].to(self.device))
         self.optimizer.zero_grad()
         value.backward()
         self.optimizer.step()
         if self.scheduler is not None:
             self.scheduler.step()
-        self.batch_losses.append(value.detach())
+        self.batch_losses.append(value.detach().float())
         self.step += 1
 
-    def _draw_order(self, random_state: Tensor) -> None:
-        """Order the samples of an epoch; the state that drew them draws them again."""
-        self.order_state = random_state
-        self.generator.set_state(random_state)
+    def _draw_order(self) -> None:
+        """Order the samples of an epoch; the state that is kept draws them again."""
+        self.order_state = self.generator.get_state()
         self.order = torch.randperm(self.samples, generator=self.generator)
 
     def measure(self, evaluate: Evaluate | None) -> None:
@@ -193,6 +204,12 @@ class _Run:
         with torch.no_grad():
             found = evaluate(self.network) if evaluate else {}
         self.network.train()
+        names = list(self.measured[0]) if self.measured else list(found)
+        if set(found) != set(names):
+            raise ValueError(
+                f"evaluate: expected the names of its first measurement, {names}, found "
+                f"{list(found)}; return the same names each time"
+            )
         self.measured.append({name: float(value) for name, value in found.items()})
 
     def history(self) -> MinibatchHistory:
@@ -205,27 +222,32 @@ class _Run:
         )
 
     def _losses(self) -> Tensor:
-        return torch.stack(self.batch_losses).float().cpu() if self.batch_losses else torch.empty(0)
+        return torch.stack(self.batch_losses).cpu() if self.batch_losses else torch.empty(0)
 
     def _settings(self) -> dict[str, str]:
         """What must be the same for a checkpoint to fit."""
-        shapes = {name: list(value.shape) for name, value in self.network.state_dict().items()}
+        groups = [len(group["params"]) for group in self.optimizer.param_groups]
         return {
-            "the network": str(shapes),
+            **{
+                f"the network's {name}": f"{tuple(value.shape)} {value.dtype}"
+                for name, value in self.network.state_dict().items()
+            },
             "the optimiser": f"{type(self.optimizer).__name__} {self.optimizer.defaults}",
+            "the optimiser's groups": f"of {groups} tensors",
             "the scheduler": type(self.scheduler).__name__,
             "the data": f"{self.samples} samples in batches of {self.batch_size}",
+            "the generator": f"seeded with {self.generator.initial_seed()}",
         }
 
     def state(self) -> dict:
-        at_epoch_end = self.step % self.steps_per_epoch == 0
         on_cuda = self.device.type == "cuda"
         return {
             "settings": self._settings(),
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler and self.scheduler.state_dict(),
-            "order_state": self.generator.get_state() if at_epoch_end else self.order_state,
+            "order_state": self.order_state,
+            "generator_state": self.generator.get_state(),
             "torch_state": torch.get_rng_state(),
             "cuda_state": torch.cuda.get_rng_state(self.device) if on_cuda else None,
             "progress": {name: getattr(self, name) for name in PROGRESS},
@@ -234,9 +256,10 @@ class _Run:
 
     def restore(self, state: dict, path: Path) -> None:
         """Go on from a checkpoint; nothing is changed if it is one of another training."""
-        for what, expected in self._settings().items():
-            if state["settings"][what] != expected:
-                raise mismatch(path, what, expected, state["settings"][what])
+        expected, found = self._settings(), state["settings"]
+        for what in expected | found:
+            if found.get(what) != expected.get(what):
+                raise mismatch(path, what, expected.get(what, "absent"), found.get(what, "none"))
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
@@ -245,8 +268,8 @@ class _Run:
             setattr(self, name, value)
         self.batch_losses = list(state["batch_losses"].to(self.device))
         self.generator.set_state(state["order_state"])
-        if self.step % self.steps_per_epoch:
-            self._draw_order(state["order_state"])
+        self._draw_order()
+        self.generator.set_state(state["generator_state"])
         torch.set_rng_state(state["torch_state"])
         if state["cuda_state"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_state"], self.device)
@@ -258,7 +281,20 @@ def _steps(epochs: int | None, max_steps: int | None, steps_per_epoch: int) -> f
     return min([*limits, np.inf if max_steps is None else max_steps])
 
 
+def _require_within(steps: float, state: dict, path: Path) -> None:
+    """Refuse to return a longer training than the limits ask for."""
+    made = state["progress"]["step"]
+    if made > steps:
+        remedy = "Raise the limits, or delete it to start anew."
+        expected = f"a checkpoint of at most {steps} updates, the limit"
+        raise ValueError(file_message(path, expected, f"one of {made}", remedy))
+
+
 def _check(inputs, labels, **numbers) -> None:
+    for name, values in {"inputs": inputs, "labels": labels}.items():
+        if not isinstance(values, Tensor):
+            found = type(values).__name__
+            raise TypeError(f"{name}: expected a tensor, found {found}; use torch.as_tensor")
     if len(inputs) != len(labels) or len(inputs) == 0:
         raise ValueError(
             f"inputs and labels have {len(inputs)} and {len(labels)} samples; "
@@ -267,5 +303,7 @@ def _check(inputs, labels, **numbers) -> None:
     for name, value in numbers.items():
         if value is not None and not value > 0:
             raise ValueError(f"{name} is {value}; expected a positive number")
+        if value is not None and name != "max_seconds" and not isinstance(value, Integral):
+            raise TypeError(f"{name} is {value!r}; expected an integer")
     if all(numbers[name] is None for name in LIMITS):
         raise ValueError(f"nothing ends this training; give one of {', '.join(LIMITS)}")

@@ -1,7 +1,6 @@
 """The mini-batch trainer against a plain PyTorch loop, and its checkpoints."""
 
 import os
-import time
 from itertools import chain, pairwise
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers import checkpoints
+from helpers import checkpoints, minibatch
 from helpers.checkpoints import read_checkpoint, write_checkpoint
 from helpers.minibatch import train_minibatches
 
@@ -141,14 +140,40 @@ def test_training_learns():
     assert history.measured["accuracy"][-1] > 0.95 > history.measured["accuracy"][0] + 0.2
 
 
-def test_time_ends_training_and_evaluations_do_not_count():
-    def slow(network):
-        time.sleep(0.1)
-        return accuracy(network)
+class Clock:
+    """A clock that goes only where it is told to."""
 
-    history = train(max_seconds=0.2, evaluate=slow, evaluate_every=20)
-    assert 0.2 <= history.seconds[-1] < 0.2 + 0.1  # one update more, not one evaluation
-    assert len(history.seconds) > 3 and (np.diff(history.seconds) > 0).all()
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def taking(self, seconds, function):
+        def slow(*arguments):
+            self.now += seconds
+            return function(*arguments)
+
+        return slow
+
+
+def test_time_ends_training_and_evaluations_do_not_count(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(minibatch, "time", clock)
+    loss, evaluate = clock.taking(0.25, F.cross_entropy), clock.taking(8.0, accuracy)
+    history = train(loss=loss, max_seconds=2.0, evaluate=evaluate, evaluate_every=3)
+    assert history.steps.tolist() == [0, 3, 6, 8]
+    assert history.seconds.tolist() == [0.0, 0.75, 1.5, 2.0]
+
+
+def test_time_before_an_interruption_counts(tmp_path, monkeypatch):
+    clock, path = Clock(), tmp_path / "run.pt"
+    monkeypatch.setattr(minibatch, "time", clock)
+    loss = clock.taking(0.25, F.cross_entropy)
+    train(loss=loss, max_steps=3, checkpoint=path)
+    clock.now += 60.0
+    history = train(loss=loss, max_seconds=2.0, checkpoint=path)
+    assert history.steps.tolist() == [0, 3, 7, 8]
+    assert history.seconds.tolist() == [0.0, 0.75, 1.75, 2.0]
 
 
 def test_evaluation_is_in_evaluation_mode_without_gradients_and_training_is_not():
@@ -181,11 +206,25 @@ def test_a_network_in_evaluation_mode_is_trained_in_training_mode():
         ({"epochs": 1, "evaluate_every": 0}, "evaluate_every is 0"),
         ({"epochs": 1, "labels": LABELS[1:]}, "100 and 99 samples"),
         ({"epochs": 1, "inputs": INPUTS[:0], "labels": LABELS[:0]}, "at least one"),
+        ({"epochs": 1, "inputs": INPUTS.numpy()}, "inputs: expected a tensor, found ndarray"),
+        ({"epochs": 1, "labels": LABELS.tolist()}, "labels: expected a tensor, found list"),
+        ({"epochs": 1.5}, "epochs is 1.5; expected an integer"),
+        ({"epochs": 1, "batch_size": 16.0}, "batch_size is 16.0; expected an integer"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         train(**settings)
+
+
+def test_numpys_integers_are_integers():
+    assert_same_history(train(epochs=np.int64(1), batch_size=np.int32(BATCH)), train(epochs=1))
+
+
+def test_measurements_whose_names_change_are_refused():
+    names = iter(["first", "other"])
+    with pytest.raises(ValueError, match=r"evaluate: expected .*\['first'\], found \['other'\]"):
+        train(epochs=1, evaluate=lambda network: {next(names): 0.0})
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -196,6 +235,9 @@ def test_the_device_of_the_network_is_used(tmp_path):
     history = train(network, epochs=2, checkpoint=tmp_path / "c.pt", **evaluate)
     assert history.measured["on cuda"].all()
     assert len(history.batch_losses) == len(on_cpu.batch_losses)
+    longer = train(network, epochs=4, checkpoint=tmp_path / "c.pt", **evaluate)
+    unbroken = train(make_network().cuda(), inputs=INPUTS.cuda(), epochs=4, **evaluate)
+    np.testing.assert_array_equal(longer.steps, unbroken.steps)
 
 
 # ---- interrupted and continued
@@ -215,6 +257,77 @@ def test_a_training_stopped_half_way_goes_on_as_if_it_had_not_been(tmp_path, eva
     history = train(network, checkpoint=path, **settings)
     assert_same_history(history, unbroken)
     assert_same_weights(network, unbroken_network)
+
+
+def test_a_training_stopped_again_and_again_goes_on_as_if_it_had_not_been(tmp_path):
+    """Stopped in evaluations, which leaves the network in evaluation mode; and continued."""
+    settings, histories = {"epochs": 3, "evaluate_every": 2}, []
+    unbroken = train(**settings)
+    network = make_network()
+    for _ in range(30):
+        evaluate = interrupt_after(1, accuracy)
+        try:
+            histories.append(
+                train(network, evaluate=evaluate, checkpoint=tmp_path / "run.pt", **settings)
+            )
+        except KeyboardInterrupt:
+            assert not network.training
+    assert len(histories) > 1
+    for history in histories:
+        assert_same_history(history, unbroken)
+
+
+def test_other_draws_from_the_same_generator_go_on_too(tmp_path):
+    def drawing(generator):
+        return {"draw": torch.rand(1, generator=generator)}
+
+    def train_and_draw(generator, **settings):
+        evaluate = interrupt_after(settings.pop("stop", 99), lambda _: drawing(generator))
+        return train(epochs=2, evaluate_every=3, evaluate=evaluate, generator=generator, **settings)
+
+    seeded = [torch.Generator().manual_seed(1) for _ in range(3)]
+    unbroken = train_and_draw(seeded[0])
+    with pytest.raises(KeyboardInterrupt):
+        train_and_draw(seeded[1], stop=2, checkpoint=tmp_path / "run.pt")
+    assert_same_history(train_and_draw(seeded[2], checkpoint=tmp_path / "run.pt"), unbroken)
+
+
+def test_a_training_in_double_precision_goes_on(tmp_path):
+    settings = {"inputs": INPUTS.double(), "evaluate": None}
+    train(make_network().double(), max_steps=3, checkpoint=tmp_path / "run.pt", **settings)
+    history = train(make_network().double(), epochs=1, checkpoint=tmp_path / "run.pt", **settings)
+    unbroken = train(make_network().double(), epochs=1, **settings)
+    np.testing.assert_array_equal(history.batch_losses, unbroken.batch_losses)
+    assert history.batch_losses.dtype == np.float32
+
+
+def test_a_training_with_numpys_numbers_goes_on(tmp_path):
+    """As from np.logspace: a checkpoint with them would be refused when it is read."""
+    settings = {"rate": np.float64(0.01), "batch_size": np.int64(16), "checkpoint": tmp_path / "c"}
+    train(epochs=1, **settings)
+    assert_same_history(train(epochs=2, **settings), train(epochs=2))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda optimizer: torch.optim.lr_scheduler.MultiStepLR(optimizer, [5, 9]),
+        lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 30),
+        lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.9**step),
+    ],
+)
+def test_other_optimisers_and_schedulers_go_on(tmp_path, make):
+    def run(epochs, **settings):
+        network = make_network()
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+        generator = torch.Generator().manual_seed(1)
+        return train_minibatches(
+            network, optimizer, F.cross_entropy, INPUTS, LABELS, generator=generator,
+            epochs=epochs, scheduler=make(optimizer), evaluate=accuracy, **settings,
+        )  # fmt: skip
+
+    run(2, checkpoint=tmp_path / "run.pt")
+    assert_same_history(run(4, checkpoint=tmp_path / "run.pt"), run(4))
 
 
 @pytest.mark.parametrize("updates", [5, 7, 10])
@@ -250,6 +363,12 @@ def test_a_finished_training_is_not_repeated(tmp_path):
     assert_same_weights(network, trained)
 
 
+def test_a_checkpoint_beyond_the_limits_is_refused(tmp_path):
+    train(epochs=2, checkpoint=tmp_path / "run.pt")
+    with pytest.raises(ValueError, match=r"at most 7 updates.*found one of 14\. Raise the limits"):
+        train(epochs=1, checkpoint=tmp_path / "run.pt")
+
+
 def test_a_folder_for_the_checkpoint_is_made_and_holds_nothing_else(tmp_path):
     train(epochs=2, checkpoint=str(tmp_path / "new" / "run.pt"))
     assert os.listdir(tmp_path / "new") == ["run.pt"]
@@ -271,7 +390,24 @@ def test_a_failed_write_leaves_the_checkpoint_before_it(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["run.pt"]
 
 
+def test_a_checkpoint_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    events = []
+    for name in ("fsync", "replace"):
+        original = getattr(os, name)
+        spy = lambda *arguments, n=name, o=original: (events.append(n), o(*arguments))  # noqa: E731
+        monkeypatch.setattr(os, name, spy)
+    write_checkpoint({"step": 1}, tmp_path / "run.pt")
+    assert events == ["fsync", "replace"]
+    assert read_checkpoint(tmp_path / "run.pt")["step"] == 1
+
+
 # ---- checkpoints that do not fit
+
+
+def without_statistics():
+    network = make_network()
+    network[1] = nn.BatchNorm1d(8, track_running_stats=False)
+    return network
 
 
 def other_scheduler():
@@ -282,7 +418,11 @@ def other_scheduler():
 @pytest.mark.parametrize(
     ("settings", "what"),
     [
-        ({"network": make_network(hidden=9)}, "the network"),
+        ({"network": make_network(hidden=9)}, r"the network's 0\.weight \(9, 6\)"),
+        ({"network": make_network().append(nn.Linear(2, 2))}, r"the network's 4\.weight"),
+        ({"network": without_statistics()}, r"the network's 1\.running_mean absent"),
+        ({"network": make_network().double()}, r"the network's 0\.weight \(8, 6\) torch.float64"),
+        ({"generator": torch.Generator().manual_seed(2)}, "the generator seeded with 2"),
         ({"rate": 0.02}, "the optimiser"),
         ({"scheduler": None}, "the scheduler"),
         ({"scheduler": other_scheduler()}, "the scheduler"),
@@ -303,12 +443,18 @@ def test_a_checkpoint_of_another_training_is_refused_and_nothing_changed(tmp_pat
     assert path.read_bytes() == stored
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", "truncated", "code", "foreign"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a checkpoint", "truncated", "flipped", "code", "foreign"]
+)
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "run.pt"
     train(epochs=1, checkpoint=path)
     if content == "truncated":
         content = path.read_bytes()[:-100]
+    if content == "flipped":
+        found = path.read_bytes()
+        middle = found.index(train_weights(path)) + 3
+        content = found[:middle] + bytes([found[middle] ^ 1]) + found[middle + 1 :]
     if content in ("code", "foreign"):
         weights = Trap(tmp_path / "sprung") if content == "code" else torch.zeros(3)
         torch.save({"weights": weights}, path)
@@ -317,6 +463,21 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
     with pytest.raises(ValueError, match=r"run\.pt: expected a checkpoint .*Delete it"):
         train(epochs=2, checkpoint=path)
     assert not (tmp_path / "sprung").exists()
+
+
+def train_weights(path):
+    """The first weights of a checkpoint, as they are in its file."""
+    return read_checkpoint(path)["network"]["0.weight"].numpy().tobytes()
+
+
+def test_a_folder_is_no_checkpoint_and_not_to_be_deleted(tmp_path):
+    with pytest.raises(ValueError, match=r"expected a file, found a folder\. Name a file in it"):
+        train(epochs=1, checkpoint=tmp_path)
+
+
+def test_a_missing_checkpoint_is_not_a_damaged_one(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_checkpoint(tmp_path / "run.pt")
 
 
 class Trap:
