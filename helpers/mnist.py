@@ -32,9 +32,11 @@ IMAGES_HEADER, LABELS_HEADER = 16, 8  # bytes before the values in an IDX file
 MNIST_VALIDATION = 5_000
 DIGITS_SPLIT = (1_200, 297, 300)
 REMEDY = (
-    "Delete the four files to have MNIST downloaded again, copy them from a sound MNIST, or set "
-    "DIGITS_SOURCE=digits to use the digits that come with scikit-learn."
+    "Replace it by a sound copy; or remove MNIST's four files from that folder and leave data_root "
+    "unset, to have MNIST downloaded; or set DIGITS_SOURCE=digits to use the digits that come with "
+    "scikit-learn."
 )
+ROOT_REMEDY = "Correct the path, or leave it unset to use the project's data/."
 HOW_TO_GET_MNIST = (
     "To use MNIST, run this again with a network connection, or copy its four decompressed files "
     f"({', '.join(CHECKSUMS)}) to data/{FOLDER}, or name in the environment variable DATA_ROOT a "
@@ -96,9 +98,9 @@ def load_mnist(source: str | None = None, data_root: str | Path | None = None) -
         "mnist": nothing else will do. "digits": the bundled digits, without a look for MNIST.
         "auto": MNIST if possible. If None, the environment's DIGITS_SOURCE decides, else "auto".
     data_root : str, Path or None
-        The folder that holds ``MNIST/raw``. If None, the environment's DATA_ROOT (a relative one
-        counts from the project's folder) is searched first, then the project's ``data/``, to
-        which a download goes.
+        The folder that holds ``MNIST/raw``; nothing else is searched then, and nothing is
+        downloaded. If None, the environment's DATA_ROOT (a relative one counts from the project's
+        folder) is searched first, then the project's ``data/``, to which a download goes.
 
     Returns
     -------
@@ -110,22 +112,24 @@ def load_mnist(source: str | None = None, data_root: str | Path | None = None) -
     Raises
     ------
     ValueError
-        For another source, and for a file that is not MNIST's (size and SHA-256 are compared).
+        For another source, and for a file that is not MNIST's (SHA-256 is compared).
     FileNotFoundError
-        If DATA_ROOT or `data_root` is no folder, if only some of the four files are there, or
-        if MNIST was demanded and can be neither found nor downloaded.
+        If DATA_ROOT or `data_root` is no folder, if only some of the four files are there, if
+        `data_root` has none of them, or if MNIST was demanded and can be neither found nor
+        downloaded.
     """
-    source = _chosen(source)
+    source, chosen_by = _chosen(source)
     if source == "digits":
-        return _bundled_digits("chosen by DIGITS_SOURCE or by the call")
-    folder = find_folder(FOLDER, data_root, REMEDY)
+        return _bundled_digits(f"chosen by {chosen_by}=digits")
+    folder = find_folder(FOLDER, data_root, ROOT_REMEDY)
     if data_root is None and not _has_any(folder):
         folder = DATA_FOLDER / FOLDER
     try:
         if data_root is None and not _has_any(folder):
             mnist_download.download(folder, CHECKSUMS, _read_file)
     except mnist_download.DownloadError as error:
-        reason = f"MNIST is neither under DATA_ROOT nor in data/, and its download failed: {error}"
+        failure = f"its download failed: {error}".rstrip(".")
+        reason = f"MNIST is neither under DATA_ROOT nor in data/, and {failure}"
         if source == "mnist":
             raise FileNotFoundError(f"{reason}. {HOW_TO_GET_MNIST}") from error
         digits = _bundled_digits(reason)
@@ -134,14 +138,14 @@ def load_mnist(source: str | None = None, data_root: str | Path | None = None) -
     return _read_mnist(folder)
 
 
-def _chosen(source: str | None) -> str:
-    """The source that the call names, else the environment, else "auto"."""
+def _chosen(source: str | None) -> tuple[str, str]:
+    """The source that the call names, else the environment, else "auto"; and who chose it."""
     name = "source"
     if source is None:
         name, source = "DIGITS_SOURCE", os.environ.get("DIGITS_SOURCE") or "auto"
     if source not in SOURCES:
         raise ValueError(f"{name}: expected one of {', '.join(SOURCES)}, found {source!r}")
-    return source
+    return source, name
 
 
 def _has_any(folder: Path) -> bool:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -18,7 +18,10 @@ from helpers.progress import progress_bar
 CONNECT_SECONDS = 5.0  # a machine without a network gives up after this
 LIMIT_SECONDS = 300.0
 COMPRESSED_BYTES = 11_594_722  # of the four files, for the progress bar
-PROBE = "t10k-labels-idx1-ubyte.gz"  # the smallest
+# torchvision's own mirrors, and the smallest file there. They are named here because importing
+# torchvision can take longer than a machine without a network may wait.
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
+PROBE = "t10k-labels-idx1-ubyte.gz"
 # Another process, because torchvision's download has no time limit and a thread cannot be stopped.
 SCRIPT = "import sys; from torchvision.datasets import MNIST; MNIST(sys.argv[1], download=True)"
 
@@ -27,7 +30,7 @@ class DownloadError(OSError):
     """MNIST was not downloaded; the text says why."""
 
 
-def download(folder: Path, names: Iterable[str], check: Callable[[Path], object]) -> None:
+def download(folder: Path, names: Collection[str], check: Callable[[Path], object]) -> None:
     """Put MNIST's decompressed files into `folder`.
 
     Everything is downloaded to a temporary folder, checked there, and only then moved to its
@@ -37,7 +40,8 @@ def download(folder: Path, names: Iterable[str], check: Callable[[Path], object]
     Parameters
     ----------
     folder : Path
-        It must be called ``…/MNIST/raw``; the temporary folder is created beside ``MNIST``.
+        It must be called ``…/MNIST/raw`` and have none of the files. The temporary folder is
+        created beside ``MNIST``.
     names : names of the files
     check : function of a downloaded file's path that raises ValueError or OSError if it is wrong
 
@@ -45,45 +49,44 @@ def download(folder: Path, names: Iterable[str], check: Callable[[Path], object]
     ------
     DownloadError
         If no mirror answers in `CONNECT_SECONDS`, if the download takes longer than
-        `LIMIT_SECONDS` or fails, or if a downloaded file is wrong.
+        `LIMIT_SECONDS` or fails, if a downloaded file is wrong, or if `folder` cannot be written.
     """
-    _require_mirror(_mirrors())
+    _require_mirror()
     root = folder.parents[1]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as temporary:
+        with tempfile.TemporaryDirectory(
+            prefix=".download-",
+            dir=root,
+            ignore_cleanup_errors=True,  # Windows: a virus scanner may hold a file open
+        ) as temporary:
             _run_torchvision(Path(temporary))
             raw = Path(temporary) / "MNIST" / "raw"
-            for name in names:
-                check(raw / name)
+            _require_sound(raw, names, check)
             _move(raw, folder, names)
     except DownloadError:
         raise
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise DownloadError(str(error)) from error
 
 
-def _mirrors() -> Sequence[str]:
-    from torchvision.datasets import MNIST  # slow to import, and seldom needed
-
-    return MNIST.mirrors
-
-
-def _require_mirror(mirrors: Sequence[str]) -> None:
+def _require_mirror() -> None:
     """Ask all mirrors at once and return as soon as one answers."""
     answers: Queue[str | None] = Queue()
+    failures = []
     deadline = time.monotonic() + CONNECT_SECONDS
-    for mirror in mirrors:
+    for mirror in MIRRORS:
         # As daemons they do not keep the interpreter, even if looking up a name never ends.
         Thread(target=_ask, args=(mirror + PROBE, answers), daemon=True).start()
-    for _ in mirrors:
+    for _ in MIRRORS:
         try:
             failure = answers.get(timeout=max(0.0, deadline - time.monotonic()))
         except Empty:
             raise DownloadError(f"no mirror answered within {CONNECT_SECONDS:g} s") from None
         if failure is None:
             return
-    raise DownloadError(f"no mirror can be reached ({failure})")
+        failures.append(failure)
+    raise DownloadError(f"no mirror can be reached ({'; '.join(dict.fromkeys(failures))})")
 
 
 def _ask(url: str, answers: Queue[str | None]) -> None:
@@ -134,12 +137,26 @@ def _bytes_in(root: Path) -> int:
     return sum(sizes)
 
 
-def _move(raw: Path, folder: Path, names: Iterable[str]) -> None:
+def _require_sound(raw: Path, names: Collection[str], check: Callable[[Path], object]) -> None:
+    for name in names:
+        try:
+            check(raw / name)
+        except (OSError, ValueError) as error:
+            # Its text would advise to mend a file that is deleted with the temporary folder.
+            raise DownloadError(f"{name} did not arrive whole") from error
+
+
+def _move(raw: Path, folder: Path, names: Collection[str]) -> None:
     """Move checked files to their place: the whole folder, or one by one if it exists."""
+    for path in raw.iterdir():
+        if path.name not in names:  # the compressed files
+            path.unlink()
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         raw.rename(folder)
     except OSError:
         folder.mkdir(exist_ok=True)
         for name in names:
-            os.replace(raw / name, folder / name)
+            # A file that has come meanwhile is another download's, checked and maybe in use.
+            if not (folder / name).exists():
+                os.replace(raw / name, folder / name)

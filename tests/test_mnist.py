@@ -22,6 +22,7 @@ REAL_ROOT = os.environ.get("DATA_ROOT") or "data"
 REAL_MNIST = files.PROJECT / REAL_ROOT / mnist.FOLDER
 COUNTS = {"train": 50, "t10k": 20}
 VALIDATION = 10
+REAL_MIRRORS = mnist_download.MIRRORS
 NOWHERE = "file:///no/such/folder/"
 OFFLINE = "raise SystemExit('OSError: the network went away')"
 SLOW = "import time; print('downloading', flush=True); time.sleep(60)"
@@ -32,7 +33,7 @@ def no_environment(monkeypatch):
     """Let no test depend on the environment or the network of whoever runs it."""
     monkeypatch.delenv("DATA_ROOT", raising=False)
     monkeypatch.delenv("DIGITS_SOURCE", raising=False)
-    monkeypatch.setattr(mnist_download, "_mirrors", lambda: [NOWHERE])
+    monkeypatch.setattr(mnist_download, "MIRRORS", [NOWHERE])
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def small(tmp_path, monkeypatch) -> Path:
 def online(small, data, monkeypatch) -> Path:
     """A mirror that answers, and a torchvision that brings the small set."""
     (small / mnist_download.PROBE).write_bytes(b"something")
-    monkeypatch.setattr(mnist_download, "_mirrors", lambda: [small.as_uri() + "/"])
+    monkeypatch.setattr(mnist_download, "MIRRORS", [small.as_uri() + "/"])
     copy = f"import shutil, sys; shutil.copytree({str(small / 'MNIST')!r}, sys.argv[1] + '/MNIST')"
     monkeypatch.setattr(mnist_download, "SCRIPT", copy)
     return data
@@ -147,7 +148,8 @@ def test_data_root_without_mnist_falls_through_to_the_project(small, data, monke
 
 def test_missing_data_root_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nowhere"))
-    with pytest.raises(FileNotFoundError, match="nowhere: expected DATA_ROOT to be a folder"):
+    message = "nowhere: expected DATA_ROOT to be a folder.* Correct the path"
+    with pytest.raises(FileNotFoundError, match=message):
         load_mnist()
 
 
@@ -163,9 +165,11 @@ def test_a_data_root_that_is_given_is_only_read(online, tmp_path):
 
 def test_digits_are_forced_by_argument_and_by_environment(small, monkeypatch, capsys):
     monkeypatch.setenv("DATA_ROOT", str(small))
-    assert load_mnist("digits").name == "bundled digits"
+    forced = load_mnist("digits")
+    assert forced.name == "bundled digits" and "chosen by source=digits." in forced.description
     monkeypatch.setenv("DIGITS_SOURCE", "digits")
-    assert load_mnist().name == "bundled digits"
+    forced = load_mnist()
+    assert forced.name == "bundled digits" and "by DIGITS_SOURCE=digits." in forced.description
     assert load_mnist("auto").is_mnist  # the argument comes first
     assert capsys.readouterr().out == ""
 
@@ -308,6 +312,38 @@ def test_a_download_is_checked_and_put_in_its_place(online, small):
                                for n in mnist.CHECKSUMS}  # fmt: skip
 
 
+def test_a_download_leaves_the_decompressed_files_alone(online, small):
+    (small / mnist.FOLDER / "train-images-idx3-ubyte.gz").write_bytes(b"compressed")
+    assert load_mnist().is_mnist
+    assert set(os.listdir(online / mnist.FOLDER)) == set(mnist.CHECKSUMS)
+
+
+def test_files_that_came_meanwhile_are_left_in_place(online, small):
+    """On Windows they cannot be replaced while another program reads them."""
+    raw, folder = small / mnist.FOLDER, online / mnist.FOLDER
+    folder.mkdir(parents=True)
+    first = next(iter(mnist.CHECKSUMS))
+    (folder / first).write_bytes(b"the other download's")
+    mnist_download._move(raw, folder, mnist.CHECKSUMS)
+    assert set(os.listdir(folder)) == set(mnist.CHECKSUMS)
+    assert (folder / first).read_bytes() == b"the other download's"
+
+
+@pytest.mark.parametrize("blocked", ["", "MNIST"])
+def test_a_data_folder_that_cannot_be_written_is_a_reason_for_the_digits(
+    online, monkeypatch, capsys, blocked
+):
+    """A file in a folder's place fails as a read-only folder does, for the superuser too."""
+    place = online / "there" / blocked
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(b"")
+    monkeypatch.setattr(mnist, "DATA_FOLDER", online / "there")
+    monkeypatch.setattr(files, "DATA_FOLDER", online / "there")
+    assert not load_mnist().is_mnist
+    assert "its download failed: [Errno" in capsys.readouterr().out
+    assert [path for path in online.rglob("*") if path.is_file()] == [place]
+
+
 def test_what_was_downloaded_is_not_downloaded_again(online, monkeypatch):
     load_mnist()
     monkeypatch.setattr(mnist_download, "download", None)
@@ -327,7 +363,8 @@ def test_a_download_into_a_folder_with_other_files_keeps_them(online):
     [
         (OFFLINE, "OSError: the network went away"),
         ("import sys; sys.exit(3)", "it failed"),
-        ("pass", "no such file"),  # torchvision says nothing and brings nothing
+        ("import no_such_module", "No module named 'no_such_module'"),
+        ("pass", "ubyte did not arrive whole"),  # torchvision says nothing and brings nothing
         (SLOW, "took longer than 1.5 s"),
     ],
 )
@@ -347,7 +384,7 @@ def test_a_damaged_download_is_refused_and_leaves_nothing(online, monkeypatch, c
     damage = "; open(sys.argv[1] + '/MNIST/raw/t10k-labels-idx1-ubyte', 'ab').write(b'x')"
     monkeypatch.setattr(mnist_download, "SCRIPT", mnist_download.SCRIPT + damage)
     assert not load_mnist().is_mnist
-    assert "t10k-labels-idx1-ubyte: expected MNIST's file" in capsys.readouterr().out
+    assert "failed: t10k-labels-idx1-ubyte did not arrive whole." in capsys.readouterr().out
     assert list(online.iterdir()) == []
 
 
@@ -383,9 +420,8 @@ def test_two_downloads_at_once_do_not_meet(online):
 
 def test_a_mirror_that_does_not_answer_costs_a_few_seconds(data, monkeypatch, capsys):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr(
-            mnist_download, "_mirrors", lambda: [f"http://127.0.0.1:{silent.getsockname()[1]}/"]
-        )
+        mirror = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        monkeypatch.setattr(mnist_download, "MIRRORS", [mirror])
         monkeypatch.setattr(mnist_download, "CONNECT_SECONDS", 0.5)
         begin = time.monotonic()
         assert not load_mnist().is_mnist
@@ -394,17 +430,33 @@ def test_a_mirror_that_does_not_answer_costs_a_few_seconds(data, monkeypatch, ca
 
 
 def test_one_mirror_that_answers_is_enough(online, small, monkeypatch):
-    monkeypatch.setattr(mnist_download, "_mirrors", lambda: [NOWHERE, small.as_uri() + "/"])
+    monkeypatch.setattr(mnist_download, "MIRRORS", [NOWHERE, small.as_uri() + "/"])
     assert load_mnist().is_mnist
 
 
-def test_reaching_no_mirror_is_an_error_with_the_reason(tmp_path):
-    with pytest.raises(DownloadError, match=r"no mirror can be reached.*URLError"):
+def test_reaching_no_mirror_is_an_error_with_each_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist_download, "MIRRORS", [NOWHERE, "unknown://mirror/"])
+    with pytest.raises(DownloadError, match="no mirror can be reached") as caught:
         mnist_download.download(tmp_path / "MNIST" / "raw", mnist.CHECKSUMS, Path.stat)
+    assert "/no/such/folder" in str(caught.value) and "unknown url type" in str(caught.value)
+
+
+def test_without_a_network_torchvision_is_not_waited_for(tmp_path):
+    """Its import alone can take longer than a machine without a network may wait."""
+    script = (
+        "import sys; from pathlib import Path; from helpers import mnist, mnist_download, files\n"
+        f"mnist.DATA_FOLDER = files.DATA_FOLDER = Path({str(tmp_path)!r})\n"
+        f"mnist_download.MIRRORS = [{NOWHERE!r}]\n"
+        "assert not mnist.load_mnist().is_mnist and 'torchvision' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=files.PROJECT, check=True, timeout=120)
 
 
 def test_the_script_is_what_torchvision_understands(tmp_path):
-    """With an unreachable proxy torchvision must fail on the network, not on the arguments."""
+    """With an unreachable proxy torchvision must fail on the network, not on the arguments.
+
+    It names the mirrors that it tried: those that are asked beforehand must be among them.
+    """
     proxies = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}
     result = subprocess.run(
         [sys.executable, "-c", mnist_download.SCRIPT, str(tmp_path)],
@@ -412,4 +464,5 @@ def test_the_script_is_what_torchvision_understands(tmp_path):
     )  # fmt: skip
     assert result.returncode != 0
     assert "urlopen error" in result.stderr
+    assert all(f"Tried {mirror}" in result.stderr for mirror in REAL_MIRRORS)
     assert (tmp_path / "MNIST" / "raw").is_dir()
