@@ -43,6 +43,18 @@ def train(network=None, loss=F.cross_entropy, inputs=INPUTS, labels=LABELS, rate
     return train_minibatches(network, optimizer, loss, inputs, labels, **settings)
 
 
+def train_with(make_optimizer, make_scheduler=lambda optimizer: None, **settings):
+    """The same with another optimiser and schedule."""
+    network = make_network()
+    optimizer = make_optimizer(network)
+    settings = {
+        "generator": torch.Generator().manual_seed(1),
+        "scheduler": make_scheduler(optimizer),
+        "evaluate": accuracy,
+    } | settings
+    return train_minibatches(network, optimizer, F.cross_entropy, INPUTS, LABELS, **settings)
+
+
 def assert_same_history(left, right):
     np.testing.assert_array_equal(left.batch_losses, right.batch_losses)
     np.testing.assert_array_equal(left.steps, right.steps)
@@ -303,9 +315,14 @@ def test_a_training_in_double_precision_goes_on(tmp_path):
 
 def test_a_training_with_numpys_numbers_goes_on(tmp_path):
     """As from np.logspace: a checkpoint with them would be refused when it is read."""
-    settings = {"rate": np.float64(0.01), "batch_size": np.int64(16), "checkpoint": tmp_path / "c"}
-    train(epochs=1, **settings)
-    assert_same_history(train(epochs=2, **settings), train(epochs=2))
+
+    def adam(rate):
+        return lambda network: torch.optim.Adam(network.parameters(), lr=rate)
+
+    for epochs in (1, 2):
+        checkpoint = {"checkpoint": tmp_path / "run.pt"}
+        history = train_with(adam(np.float64(0.01)), epochs=epochs, **checkpoint)
+    assert_same_history(history, train_with(adam(0.01), epochs=2))
 
 
 @pytest.mark.parametrize(
@@ -317,17 +334,12 @@ def test_a_training_with_numpys_numbers_goes_on(tmp_path):
     ],
 )
 def test_other_optimisers_and_schedulers_go_on(tmp_path, make):
-    def run(epochs, **settings):
-        network = make_network()
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
-        generator = torch.Generator().manual_seed(1)
-        return train_minibatches(
-            network, optimizer, F.cross_entropy, INPUTS, LABELS, generator=generator,
-            epochs=epochs, scheduler=make(optimizer), evaluate=accuracy, **settings,
-        )  # fmt: skip
+    def sgd(network):
+        return torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
 
-    run(2, checkpoint=tmp_path / "run.pt")
-    assert_same_history(run(4, checkpoint=tmp_path / "run.pt"), run(4))
+    train_with(sgd, make, epochs=2, checkpoint=tmp_path / "run.pt")
+    history = train_with(sgd, make, epochs=4, checkpoint=tmp_path / "run.pt")
+    assert_same_history(history, train_with(sgd, make, epochs=4))
 
 
 @pytest.mark.parametrize("updates", [5, 7, 10])
@@ -441,6 +453,17 @@ def test_a_checkpoint_of_another_training_is_refused_and_nothing_changed(tmp_pat
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
     assert path.read_bytes() == stored
+
+
+def test_a_checkpoint_of_other_groups_of_parameters_is_refused(tmp_path):
+    def groups(*layers):
+        return lambda network: torch.optim.SGD(
+            [{"params": network[layer].parameters()} for layer in layers], lr=0.1
+        )
+
+    train_with(groups(0, 3), epochs=1, checkpoint=tmp_path / "run.pt")
+    with pytest.raises(ValueError, match=r"the optimiser's groups of \[2, 2, 2\] tensors, found"):
+        train_with(groups(0, 1, 3), epochs=1, checkpoint=tmp_path / "run.pt")
 
 
 @pytest.mark.parametrize(

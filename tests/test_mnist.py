@@ -421,7 +421,7 @@ def test_two_downloads_at_once_do_not_meet(online):
 def test_a_mirror_that_does_not_answer_costs_a_few_seconds(data, monkeypatch, capsys):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mirror = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        monkeypatch.setattr(mnist_download, "MIRRORS", [mirror])
+        monkeypatch.setattr(mnist_download, "MIRRORS", 8 * [mirror])  # all are asked at once
         monkeypatch.setattr(mnist_download, "CONNECT_SECONDS", 0.5)
         begin = time.monotonic()
         assert not load_mnist().is_mnist
