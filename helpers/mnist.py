@@ -135,7 +135,8 @@ def load_mnist(source: str | None = None, data_root: str | Path | None = None) -
         digits = _bundled_digits(reason)
         print(f"{digits.description}\n{HOW_TO_GET_MNIST}")
         return digits
-    return _read_mnist(folder)
+    named = "DATA_ROOT" if data_root is None else "data_root"
+    return _read_mnist(folder, "data/" if folder == DATA_FOLDER / FOLDER else named)
 
 
 def _chosen(source: str | None) -> tuple[str, str]:
@@ -152,7 +153,7 @@ def _has_any(folder: Path) -> bool:
     return any((folder / name).exists() for name in CHECKSUMS)
 
 
-def _read_mnist(folder: Path) -> DigitSet:
+def _read_mnist(folder: Path, place: str) -> DigitSet:
     """Read and check the four files; the last training images are for validation."""
     files = {name: _read_file(folder / name) for name in CHECKSUMS}
     parts = []
@@ -161,7 +162,6 @@ def _read_mnist(folder: Path) -> DigitSet:
         labels = files[f"{part}-labels-idx1-ubyte"][LABELS_HEADER:].astype(np.int64)
         parts.append(LabelledImages(images, labels))
     cut = len(parts[0]) - MNIST_VALIDATION
-    place = "data/" if folder == DATA_FOLDER / FOLDER else "the folder that was named"
     return _digit_set("MNIST", *_cut(parts[0], cut), parts[1], f"read from {place}")
 
 

@@ -135,7 +135,7 @@ def test_data_root_comes_before_the_project(small, data, monkeypatch):
     monkeypatch.setenv("DATA_ROOT", str(small))
     (data / mnist.FOLDER).mkdir(parents=True)
     (data / mnist.FOLDER / "train-images-idx3-ubyte").write_bytes(b"damaged")
-    assert load_mnist().is_mnist
+    assert load_mnist().description.endswith("read from DATA_ROOT.")
 
 
 @pytest.mark.parametrize("lacking", ["", "MNIST", mnist.FOLDER])
