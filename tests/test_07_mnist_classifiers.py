@@ -145,12 +145,22 @@ def test_two_at_a_time_keeps_the_order_and_computes_on_one_core_each():
 
 
 def test_score_by_hand():
-    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.9))  # evaluation mode: no dropout
-    inputs = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]])[:, None]
-    found = NOTEBOOK.score(network.train(), inputs, torch.tensor([0, 1, 1]))
-    wanted = (math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)) + math.log1p(math.exp(3))) / 3
-    assert found["loss"] == pytest.approx(wanted, rel=1e-6)
-    assert found["accuracy"] == pytest.approx(2 / 3)
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [4.0, 0.0]])
+    labels = torch.tensor([0, 1, 1])
+    found = NOTEBOOK.score(logits, labels)
+    wanted = (math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)) + math.log1p(math.exp(4))) / 3
+    assert found == {"loss": pytest.approx(wanted), "accuracy": pytest.approx(2 / 3)}
+    both = NOTEBOOK.score(torch.stack([-logits, logits], dim=1), labels)
+    assert {"loss 1": both["loss 1"], "accuracy 1": both["accuracy 1"]} == {
+        f"{name} 1": value for name, value in found.items()
+    }
+    assert both["accuracy 0"] == pytest.approx(1 / 3) and both["loss 0"] < both["loss 1"]
+
+
+def test_all_logits_are_those_of_evaluation_mode():
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.9)).train()
+    inputs = torch.ones(3, 1, 28, 28)
+    torch.testing.assert_close(NOTEBOOK.all_logits(network, inputs), torch.ones(3, 784))
 
 
 def test_all_logits_are_those_of_one_batch():
@@ -181,17 +191,62 @@ def test_fit_learns_from_the_training_part_alone(tensors):
     network = NOTEBOOK.initial(lambda: NOTEBOOK.FeedForward((32,)), 0)
     history = NOTEBOOK.fit(network, 0, seen, epochs=3, batch_size=32, evaluated=200)
     assert history.measured["accuracy"][0] < 0.3 and history.measured["accuracy"][-1] > 0.7
-    part = [values[:200] for values in tensors["validation"]]
-    assert NOTEBOOK.score(network, *part)["accuracy"] == history.measured["accuracy"][-1]
+    inputs, labels = (values[:200] for values in tensors["validation"])
+    found = NOTEBOOK.score(NOTEBOOK.all_logits(network, inputs), labels)
+    assert found["accuracy"] == history.measured["accuracy"][-1]
 
 
-def test_fit_all_trains_each_seed_as_if_alone(tensors):
-    make = lambda: NOTEBOOK.FeedForward((8,))  # noqa: E731
-    options = {"data": tensors, "epochs": 1, "images": 256}
-    _, together = NOTEBOOK.fit_all(make, (5, 6, 7), **options)
-    for seed, history in zip((5, 6, 7), together, strict=True):
-        alone = NOTEBOOK.fit(NOTEBOOK.initial(make, seed), seed, **options)
-        np.testing.assert_allclose(history.batch_losses, alone.batch_losses, rtol=1e-5)
+def test_the_seed_orders_the_batches(tensors):
+    runs = [
+        NOTEBOOK.fit(NOTEBOOK.initial(NOTEBOOK.FeedForward, 0), seed, tensors, max_steps=3)
+        for seed in (1, 1, 2)
+    ]
+    losses = [run.batch_losses.tolist() for run in runs]
+    assert losses[0] == losses[1] != losses[2]
+
+
+# ---- networks side by side
+
+
+def test_a_stack_computes_what_its_members_compute():
+    networks = [NOTEBOOK.initial(NOTEBOOK.FeedForward, seed) for seed in (1, 2, 3)]
+    images = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    found = NOTEBOOK.SideBySide(networks)(images)
+    assert found.shape == (4, 3, 10)
+    for m, network in enumerate(networks):
+        torch.testing.assert_close(found[:, m], network(images), atol=1e-5, rtol=1e-5)
+
+
+def test_a_stack_copies_and_does_not_share_weights():
+    network = NOTEBOOK.FeedForward()
+    stack = NOTEBOOK.SideBySide([network, network])
+    before = network.layers[-1].bias.clone()
+    stack.biases[-1].data += 1
+    assert torch.equal(network.layers[-1].bias, before)
+    assert NOTEBOOK.count_parameters(stack) == 2 * 109_386
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "softmax twice"])
+def test_members_are_trained_as_if_each_were_alone(tensors, loss):
+    options = {"loss": NOTEBOOK.LOSSES[loss], "images": 256, "epochs": 2, "falls_over": 2}
+    seeds = range(3, 6)
+    stacks, found = NOTEBOOK.fit_together(seeds, tensors, **options)
+    assert found["batch losses"].shape == (3, 8) and found["accuracy"].shape == (3, 3)
+    for m, (seed, order) in enumerate(zip(seeds, (3, 3, 5), strict=True)):  # stacks of 2 and 1
+        network = NOTEBOOK.initial(NOTEBOOK.FeedForward, seed)
+        alone = NOTEBOOK.fit(network, order, tensors, **options)
+        np.testing.assert_allclose(found["batch losses"][m], alone.batch_losses, rtol=1e-3)
+        np.testing.assert_allclose(found["loss"][m], alone.measured["loss"], rtol=1e-3)
+        np.testing.assert_allclose(found["accuracy"][m], alone.measured["accuracy"], atol=0.01)
+        logits = NOTEBOOK.logits_of(stacks, tensors["test"][0])[:, m]
+        expected = NOTEBOOK.score(logits, tensors["test"][1])["accuracy"]
+        assert NOTEBOOK.accuracies(stacks, tensors)[m] == pytest.approx(expected)
+
+
+def test_the_output_bias_makes_a_start_that_is_sure_of_class_0(tensors):
+    stacks, _ = NOTEBOOK.fit_together(range(2), tensors, output_bias=50.0, rate=1e-9, max_steps=1)
+    p = NOTEBOOK.logits_of(stacks, tensors["test"][0]).softmax(-1)
+    assert p.shape == (300, 2, 10) and p[..., 0].min() > 0.999
 
 
 def test_a_stopped_training_continues_with_the_same_history(tensors, tmp_path):
