@@ -190,6 +190,7 @@ def test_fit_learns_from_the_training_part_alone(tensors):
     seen = {"train": tensors["train"], "validation": tensors["validation"]}  # no test part
     network = NOTEBOOK.initial(lambda: NOTEBOOK.FeedForward((32,)), 0)
     history = NOTEBOOK.fit(network, 0, seen, epochs=3, batch_size=32, evaluated=200)
+    assert len(history.batch_losses) == 3 * math.ceil(len(tensors["train"][0]) / 32)
     assert history.measured["accuracy"][0] < 0.3 and history.measured["accuracy"][-1] > 0.7
     inputs, labels = (values[:200] for values in tensors["validation"])
     found = NOTEBOOK.score(NOTEBOOK.all_logits(network, inputs), labels)
@@ -226,13 +227,19 @@ def test_a_stack_copies_and_does_not_share_weights():
     assert NOTEBOOK.count_parameters(stack) == 2 * 109_386
 
 
-@pytest.mark.parametrize("loss", ["cross-entropy", "softmax twice"])
-def test_members_are_trained_as_if_each_were_alone(tensors, loss):
-    options = {"loss": NOTEBOOK.LOSSES[loss], "images": 256, "epochs": 2, "falls_over": 2}
-    seeds = range(3, 6)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss": F.cross_entropy, "falls_over": 2},
+        {"loss": NOTEBOOK.squared_error, "optimizer": torch.optim.SGD, "rate": 0.1},
+    ],
+)
+def test_members_are_trained_as_if_each_were_alone(tensors, options):
+    options = {"images": 256, "epochs": 2, **options}
+    seeds = range(3, 7)
     stacks, found = NOTEBOOK.fit_together(seeds, tensors, **options)
-    assert found["batch losses"].shape == (3, 8) and found["accuracy"].shape == (3, 3)
-    for m, (seed, order) in enumerate(zip(seeds, (3, 3, 5), strict=True)):  # stacks of 2 and 1
+    assert found["batch losses"].shape == (4, 8) and found["accuracy"].shape == (4, 3)
+    for m, (seed, order) in enumerate(zip(seeds, (3, 3, 5, 5), strict=True)):  # two stacks of 2
         network = NOTEBOOK.initial(NOTEBOOK.FeedForward, seed)
         alone = NOTEBOOK.fit(network, order, tensors, **options)
         np.testing.assert_allclose(found["batch losses"][m], alone.batch_losses, rtol=1e-3)
@@ -261,6 +268,8 @@ def test_a_stopped_training_continues_with_the_same_history(tensors, tmp_path):
     network, continued = run(10, tmp_path / "half.pt")
     np.testing.assert_array_equal(continued.batch_losses, whole.batch_losses)
     np.testing.assert_array_equal(continued.measured["loss"], whole.measured["loss"])
+    convolution = network.features[3].weight
+    assert convolution.is_contiguous(memory_format=torch.channels_last)
     for mine, theirs in zip(network.parameters(), whole_network.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
@@ -439,6 +448,16 @@ def test_every_grid_is_a_grid_and_none_comes_twice():
         assert [len(level) for level in levels] == [3, 2, 2] and len(set(grid)) == 12
         assert all(point in table for point in grid)
         assert levels[0][1] / levels[0][0] == pytest.approx(levels[0][2] / levels[0][1])
+
+
+def test_grid_searches_differ_in_grid_and_in_order():
+    table = made_up_table(0)
+    trained = [
+        tuple(NOTEBOOK.search("grid search", table, np.random.default_rng(seed)).trained)
+        for seed in range(60)
+    ]
+    assert len({frozenset(points) for points in trained}) > 20
+    assert sum(list(points) == sorted(points) for points in trained) < 5
 
 
 def test_random_configurations_differ_and_cover_the_space():
