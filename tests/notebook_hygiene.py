@@ -14,11 +14,15 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
+from tests.exercises import CHECK_TAG, SOLUTION_TAG, exercise_faults
 from tests.notebook_tools import cell_tags, read_notebook, stored_report
 
 MAX_BYTES = 2_000_000
 MAX_CODE_LINES = 20
-KNOWN_TAGS = {"setup", "imports", "implementation", "interactive", "nbval-check-output"}
+KNOWN_TAGS = {
+    *("setup", "imports", "implementation", "interactive", "nbval-check-output"),
+    *(SOLUTION_TAG, CHECK_TAG),
+}
 LAST_SECTIONS = ("Reports against measurements", "Further exercises")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -32,6 +36,7 @@ MINUTES = re.compile(r"\babout (\d+(?:\.\d+)?|one|a|half a) CPU minutes?\b")
 BADGE = re.compile(
     r"https://colab\.research\.google\.com/github/([^/\s]+/[^/\s]+)/blob/main/([^)\s]+)"
 )
+BADGE_LINE = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
 REPOSITORY = re.compile(r'^REPOSITORY = "https://github\.com/([^"]+)"$', re.MULTILINE)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)[^)]*\)")
 CODE_OR_MATHS = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$", re.DOTALL)
@@ -261,6 +266,10 @@ def _check_markdown(book: StoredNotebook) -> Iterator[str]:
             yield f"cell {i} has an image without alt text"
 
 
+def _check_exercises(book: StoredNotebook) -> Iterator[str]:
+    yield from exercise_faults(book.node)
+
+
 CHECKS = (
     _check_execution,
     _check_outputs,
@@ -272,4 +281,5 @@ CHECKS = (
     _check_sections,
     _check_end,
     _check_markdown,
+    _check_exercises,
 )

@@ -2,6 +2,7 @@
 
 import linecache
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -78,13 +79,23 @@ def load_cells(notebook: NotebookNode, name: str) -> SimpleNamespace:
     ]
     if not any("implementation" in cell_tags(cell) for cell in tagged):
         raise ValueError(f"notebook {name} has no cell with the tag 'implementation'")
+    return SimpleNamespace(**execute_cells(tagged, name))
+
+
+def execute_cells(cells: Iterable[NotebookNode], name: str) -> dict[str, object]:
+    """Execute code cells in the fresh namespace of a module ``notebook_<name>``; return it."""
     if str(PROJECT) not in sys.path:
         sys.path.insert(0, str(PROJECT))
     module = ModuleType(f"notebook_{name}")
     sys.modules[module.__name__] = module  # where dataclasses look up their own module
-    for cell in tagged:
-        filename = f"<{name}, cell {cell.id}>"
-        # Lets tracebacks and inspect.getsource show the cell's lines.
-        linecache.cache[filename] = (len(cell.source), None, cell.source.splitlines(True), filename)
-        exec(compile(cell.source, filename, "exec"), module.__dict__)
-    return SimpleNamespace(**vars(module))
+    for cell in cells:
+        execute_cell(cell, module.__dict__)
+    return module.__dict__
+
+
+def execute_cell(cell: NotebookNode, namespace: dict[str, object]) -> None:
+    """Execute a code cell in the namespace that `execute_cells` returned."""
+    filename = f"<{namespace['__name__']}, cell {cell.id}>"
+    # Lets tracebacks and inspect.getsource show the cell's lines.
+    linecache.cache[filename] = (len(cell.source), None, cell.source.splitlines(True), filename)
+    exec(compile(cell.source, filename, "exec"), namespace)

@@ -33,7 +33,5 @@ def test_twice_puts_the_project_on_the_path_once(setup: str, folder: Path) -> No
 def test_outside_the_project_the_message_says_what_to_do(setup: str, tmp_path: Path) -> None:
     result = run(setup, tmp_path)
     assert result.returncode == 1
-    assert f"Expected helpers/reporting.py in {tmp_path.resolve()} or a folder above it" in (
-        result.stderr
-    )
-    assert "Download the whole project" in result.stderr
+    assert f"Expected helpers/ in or above {tmp_path.resolve()}, found none" in (result.stderr)
+    assert "Start Jupyter in the whole project" in result.stderr
