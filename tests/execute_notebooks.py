@@ -6,10 +6,11 @@ untouched and the exit status is 1. ``--check`` runs without writing.
 """
 
 import argparse
+import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,7 +71,9 @@ class NotebookFailure(Exception):
     """A cell raised, took too long, or took the kernel down with it."""
 
 
-def run_notebook(path: Path, timeout: int) -> tuple[NotebookNode, CellTimes]:
+def run_notebook(
+    path: Path, timeout: int, environment: Mapping[str, str] | None = None
+) -> tuple[NotebookNode, CellTimes]:
     """Execute a notebook in a fresh kernel of this interpreter, in the notebook's folder.
 
     Parameters
@@ -79,6 +82,8 @@ def run_notebook(path: Path, timeout: int) -> tuple[NotebookNode, CellTimes]:
         The notebook; the file is only read.
     timeout : int
         Limit of a cell, in seconds.
+    environment : Mapping, optional
+        The kernel's environment variables; default: those of this process.
 
     Returns
     -------
@@ -105,7 +110,7 @@ def run_notebook(path: Path, timeout: int) -> tuple[NotebookNode, CellTimes]:
         on_cell_executed=times.end,
     )
     try:
-        client.execute()
+        client.execute(env=dict(os.environ if environment is None else environment))
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise NotebookFailure(_failure_message(path, notebook, times.current, error)) from error
     return notebook, times
