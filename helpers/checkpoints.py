@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ def write_checkpoint(state: dict[str, Any], path: Path) -> None:
     written beside its place and moved there in one step: whatever interrupts this, a reader finds
     the previous checkpoint or the new one.
     """
+    content = io.BytesIO()  # torch.save's own error on a full disk does not name the reason
+    torch.save({"format": FORMAT, **_plain(state)}, content)
     with replaced_as_a_whole(path) as temporary:
-        torch.save({"format": FORMAT, **_plain(state)}, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def _plain(value: Any) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Collection
 from pathlib import Path
 from queue import Empty, Queue
@@ -22,6 +24,7 @@ COMPRESSED_BYTES = 11_594_722  # of the four files, for the progress bar
 # torchvision can take longer than a machine without a network may wait.
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
 PROBE = "t10k-labels-idx1-ubyte.gz"
+PREFIX = ".download-"  # of the temporary folders
 # Another process, because torchvision's download has no time limit and a thread cannot be stopped.
 SCRIPT = "import sys; from torchvision.datasets import MNIST; MNIST(sys.argv[1], download=True)"
 
@@ -55,8 +58,9 @@ def download(folder: Path, names: Collection[str], check: Callable[[Path], objec
     root = folder.parents[1]
     try:
         root.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(root)
         with tempfile.TemporaryDirectory(
-            prefix=".download-",
+            prefix=PREFIX,
             dir=root,
             ignore_cleanup_errors=True,  # Windows: a virus scanner may hold a file open
         ) as temporary:
@@ -100,30 +104,42 @@ def _ask(url: str, answers: Queue[str | None]) -> None:
         answers.put(f"{type(error).__name__}: {error}")
 
 
+def _remove_abandoned(root: Path) -> None:
+    """Delete what a killed process has left, and nothing that a living one may still use."""
+    for folder in root.glob(f"{PREFIX}*"):
+        if time.time() - folder.stat().st_mtime > 2 * LIMIT_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _run_torchvision(root: Path) -> None:
     """Let torchvision download into `root`; end it at the time limit or when interrupted."""
-    log = root / "log"
     deadline = time.monotonic() + LIMIT_SECONDS
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(root)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-        try:
-            with progress_bar(COMPRESSED_BYTES, desc="MNIST", unit="B", unit_scale=True) as bar:
-                while process.poll() is None and time.monotonic() < deadline:
-                    time.sleep(0.1)
-                    bar.update(_bytes_in(root) - bar.n)
-            if process.poll() is None:
-                raise DownloadError(f"the download took longer than {LIMIT_SECONDS:g} s")
-        finally:
-            process.kill()
-            process.wait()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(root)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+    )
+    # Read all the time, else the process would wait; and not into a file: the disk may be full.
+    lines: deque[str] = deque(maxlen=20)
+    reader = Thread(target=lines.extend, args=(process.stderr,), daemon=True)
+    reader.start()
+    try:
+        with progress_bar(COMPRESSED_BYTES, desc="MNIST", unit="B", unit_scale=True) as bar:
+            while process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.1)
+                bar.update(_bytes_in(root) - bar.n)
+        if process.poll() is None:
+            raise DownloadError(f"the download took longer than {LIMIT_SECONDS:g} s")
+    finally:
+        process.kill()
+        process.wait()
+        reader.join(timeout=1)  # a process that torchvision started might keep the pipe open
     if process.returncode:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        raise DownloadError(next((line for line in reversed(lines) if line.strip()), "it failed"))
+        said = (line.strip() for line in reversed(lines))
+        raise DownloadError(next(filter(None, said), "it failed"))
 
 
 def _bytes_in(root: Path) -> int:

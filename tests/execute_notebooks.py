@@ -164,6 +164,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(failure, file=sys.stderr)
             failed.append(path.name)
             continue
+        except OSError as error:  # every cell ran
+            remedy = "make room or get the right to write, or run with --check"
+            print(f"{path.name}: not stored: {error}; {remedy}", file=sys.stderr)
+            failed.append(path.name)
+            continue
         minutes = (time.perf_counter() - start) / 60
         slowest = ", ".join(f"cell {i + 1}: {s:.1f} s" for i, s in times.slowest(3))
         print(f"{path.name}: {minutes:.2f} minutes; slowest {slowest}", flush=True)

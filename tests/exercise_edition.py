@@ -89,13 +89,19 @@ def write_edition(folder: Path) -> list[Path]:
             remedy = "Name another folder, or move that file away."
             raise FileExistsError(file_message(target, "no such file yet", "a notebook", remedy))
     made = [edition(read_notebook(path), solution_link(path, folder)) for path in notebook_paths()]
-    for notebook, target in zip(made, targets, strict=True):
-        setup = next(cell for cell in notebook.cells if "setup" in cell_tags(cell))
-        setup.source = setup.source.replace(
-            SEARCHED, SEARCHED_WITH_PROJECT.format(project=str(PROJECT))
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(notebook, target)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for notebook, target in zip(made, targets, strict=True):
+            setup = next(cell for cell in notebook.cells if "setup" in cell_tags(cell))
+            assert SEARCHED in setup.source
+            setup.source = setup.source.replace(
+                SEARCHED, SEARCHED_WITH_PROJECT.format(project=str(PROJECT))
+            )
+            write_atomically(notebook, target)
+    except BaseException:
+        for target in targets:  # all of them are new
+            target.unlink(missing_ok=True)
+        raise
     return targets
 
 

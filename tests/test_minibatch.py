@@ -2,6 +2,7 @@
 
 import os
 from itertools import chain, pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -391,11 +392,12 @@ def test_a_failed_write_leaves_the_checkpoint_before_it(tmp_path, monkeypatch):
     train(epochs=1, checkpoint=path)
     before = path.read_bytes()
 
-    def fail(state, temporary):
-        temporary.write_bytes(b"half a")
+    def fail(temporary, content):
+        with temporary.open("wb") as file:
+            file.write(content[:6])
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(torch, "save", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(OSError, match="no space left"):
         train(epochs=2, checkpoint=path)
     assert path.read_bytes() == before

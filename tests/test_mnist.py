@@ -1,6 +1,5 @@
 """The handwritten digits: which data is taken, that it is sound, and what a download leaves."""
 
-import hashlib
 import os
 import socket
 import subprocess
@@ -17,11 +16,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from helpers import files, mnist, mnist_download
 from helpers.mnist import load_mnist
 from helpers.mnist_download import DownloadError
+from tests.small_mnist import VALIDATION, pretend_online, take_for_mnist, write_small_mnist
 
 REAL_ROOT = os.environ.get("DATA_ROOT") or "data"
 REAL_MNIST = files.PROJECT / REAL_ROOT / mnist.FOLDER
-COUNTS = {"train": 50, "t10k": 20}
-VALIDATION = 10
 REAL_MIRRORS = mnist_download.MIRRORS
 NOWHERE = "file:///no/such/folder/"
 OFFLINE = "raise SystemExit('OSError: the network went away')"
@@ -50,27 +48,15 @@ def data(tmp_path, monkeypatch) -> Path:
 def small(tmp_path, monkeypatch) -> Path:
     """A root with a small set in MNIST's format, which is taken for MNIST."""
     root = tmp_path / "root"
-    raw = root / mnist.FOLDER
-    raw.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for part, count in COUNTS.items():
-        images = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        labels = rng.integers(0, 10, count, dtype=np.uint8)
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(bytes(16) + images.tobytes())
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(bytes(8) + labels.tobytes())
-    sums = {name: hashlib.sha256((raw / name).read_bytes()).hexdigest() for name in mnist.CHECKSUMS}
-    monkeypatch.setattr(mnist, "CHECKSUMS", sums)
-    monkeypatch.setattr(mnist, "MNIST_VALIDATION", VALIDATION)
+    write_small_mnist(root)
+    take_for_mnist(root, monkeypatch.setattr)
     return root
 
 
 @pytest.fixture
 def online(small, data, monkeypatch) -> Path:
     """A mirror that answers, and a torchvision that brings the small set."""
-    (small / mnist_download.PROBE).write_bytes(b"something")
-    monkeypatch.setattr(mnist_download, "MIRRORS", [small.as_uri() + "/"])
-    copy = f"import shutil, sys; shutil.copytree({str(small / 'MNIST')!r}, sys.argv[1] + '/MNIST')"
-    monkeypatch.setattr(mnist_download, "SCRIPT", copy)
+    pretend_online(small, monkeypatch.setattr)
     return data
 
 
