@@ -23,7 +23,8 @@ def copy(tmp_path: Path) -> Path:
 
 def test_all_places_agree() -> None:
     for path in stamped_files():
-        expected = 1 if path.name == "README.md" else 2  # a badge and a setup cell
+        # A badge and a setup cell; the README has a link for each notebook, and git clone.
+        expected = 1 + len(notebook_paths()) if path.name == "README.md" else 2
         assert addresses(path) == expected * [stored_repository()], path.name
 
 
