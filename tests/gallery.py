@@ -25,10 +25,10 @@ class Picture:
 
 PICTURES = (
     Picture("surfaces", "01_loss_and_gradient_surfaces", "See the five surfaces", 1),
-    Picture("iterations", "02_fully_connected_network", "How many iterations does each", 2),
-    Picture("hidden_plane", "03_xor_perceptron", "Watch the hidden layer bend", 1),
     Picture("regions", "05_scalar_backpropagation", "Does it learn?", 2),
+    Picture("iterations", "02_fully_connected_network", "How many iterations does each", 2),
     Picture("speed", "06_mnist_backpropagation", "How fast is each version?", 1),
+    Picture("hidden_plane", "03_xor_perceptron", "Watch the hidden layer bend", 1),
     Picture("equal_cost", "07_mnist_classifiers", "Is ResNet-18 better?", 1),
 )
 
