@@ -16,6 +16,7 @@ from tests.notebook_tools import cell_tags
 
 SOLUTION_TAG, CHECK_TAG = "solution", "check"
 LIGHT_TAGS = frozenset({"imports", "implementation", CHECK_TAG})
+DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
 STATEMENT = re.compile(r"\*\*Exercise (\d+): (.+?)\.\*\*")
 
 
@@ -66,12 +67,12 @@ def exercise_faults(notebook: NotebookNode) -> Iterator[str]:
         cell = notebook.cells[position]
         if "implementation" not in cell_tags(cell):
             yield f"cell {position + 1} is a solution without the tag 'implementation'"
-        functions = list(_functions(ast.parse(cell.source)))
-        if not functions:
+        tree = ast.parse(cell.source)
+        if not list(_functions(tree)):
             yield f"cell {position + 1} is a solution that defines no function"
-        for function in functions:
-            if not ast.get_docstring(function):
-                yield f"cell {position + 1}: {function.name} has no docstring for its stub"
+        for definition in tree.body:
+            if isinstance(definition, DEFINITIONS) and not ast.get_docstring(definition):
+                yield f"cell {position + 1}: {definition.name} has no docstring for its stub"
 
 
 def _tagged_code(notebook: NotebookNode, tag: str) -> set[int]:

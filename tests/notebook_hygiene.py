@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from tests.exercises import CHECK_TAG, SOLUTION_TAG, exercise_faults
+from tests.exercises import CHECK_TAG, SOLUTION_TAG
 from tests.notebook_tools import cell_tags, read_notebook, stored_report
 
 MAX_BYTES = 2_000_000
@@ -266,10 +266,6 @@ def _check_markdown(book: StoredNotebook) -> Iterator[str]:
             yield f"cell {i} has an image without alt text"
 
 
-def _check_exercises(book: StoredNotebook) -> Iterator[str]:
-    yield from exercise_faults(book.node)
-
-
 CHECKS = (
     _check_execution,
     _check_outputs,
@@ -281,5 +277,4 @@ CHECKS = (
     _check_sections,
     _check_end,
     _check_markdown,
-    _check_exercises,
 )
