@@ -449,6 +449,7 @@ def test_the_script_is_what_torchvision_understands(tmp_path):
         env=os.environ | proxies, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert result.returncode != 0
-    assert "urlopen error" in result.stderr
-    assert all(f"Tried {mirror}" in result.stderr for mirror in REAL_MIRRORS)
+    said = result.stdout + result.stderr  # torchvision 0.20 prints where 0.21 raises
+    assert "urlopen error" in said
+    assert all(mirror in said for mirror in REAL_MIRRORS)
     assert (tmp_path / "MNIST" / "raw").is_dir()
