@@ -36,14 +36,19 @@ from types import ModuleType
 
 sys.modules["google.colab"] = ModuleType("google.colab")
 """
+# Colab shows the widgets of these modules without a widget manager of somebody else's.
+CORE_WIDGETS = {"@jupyter-widgets/base", "@jupyter-widgets/controls", "@jupyter-widgets/output"}
 LAST_CELL = """
 from importlib.metadata import version
 
 import helpers
+import ipywidgets
 
 found = {{name: version(name) for name in {names!r}}}
 assert found == {versions!r}, found
 assert helpers.__file__.startswith({clone!r}), helpers.__file__
+modules = {{widget._model_module for widget in ipywidgets.Widget.widgets.values()}}
+assert modules <= {core!r}, modules
 """
 
 
@@ -98,7 +103,9 @@ def run_as_colab(path: Path, folder: Path, environment: Mapping[str, str], timeo
     setup = next(cell for cell in notebook.cells if "setup" in cell_tags(cell))
     assert setup.source.count('Path("/content")') == 1
     setup.source = setup.source.replace('Path("/content")', f"Path({str(content)!r})")
-    last = LAST_CELL.format(names=[*VERSIONS], versions=VERSIONS, clone=str(content))
+    last = LAST_CELL.format(
+        names=[*VERSIONS], versions=VERSIONS, clone=str(content), core=CORE_WIDGETS
+    )
     notebook.cells.append(new_code_cell(last, id="versions"))
     alone = folder / path.stem / path.name
     alone.parent.mkdir()
