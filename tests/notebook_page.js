@@ -38,6 +38,8 @@ function outputFaults(cell) {
   return [
     ...texts(cell, STDERR).map((text) => `an error or text on stderr: ${text}`),
     ...empty.map((image) => `an image that is not drawn: ${image.alt || image.src.slice(0, 80)}`),
+    // tqdm leaves a red bar where a loop stopped before its end, which looks like a failure.
+    ...[...cell.querySelectorAll(".progress-bar-danger")].map(() => "a progress bar that is red"),
     // JupyterLab shows this text where no renderer or no widget manager knows the output.
     ...texts(cell, ".jp-OutputArea-output")
       .filter((text) => /^(Error displaying widget|Loading widget|\w+\(children=|<Figure )/.test(text))

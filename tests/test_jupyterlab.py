@@ -95,6 +95,7 @@ file = io.BytesIO()
 PIL.Image.new("L", (9, 9)).save(file, "png")
 ipywidgets.VBox([ipywidgets.IntSlider(), ipywidgets.Image(value=file.getvalue())])
 """
+RED_BAR = "import ipywidgets\nipywidgets.IntProgress(4, bar_style='danger')"
 PNG = new_output("display_data", data={"image/png": "aGVsbG8="})
 FAULTY_CELLS = [
     new_markdown_cell("`$x$` is code, $x$ is maths, $\\frac{1}$ is wrong", id="formula"),
@@ -105,6 +106,7 @@ FAULTY_CELLS = [
     new_code_cell(f"import sys\nassert sys.executable == {sys.executable!r}", id="kernel"),
     new_code_cell("print('a warning', file=sys.stderr)", id="warns"),
     new_code_cell("1 + 1", outputs=[PNG], id="no-figure"),
+    new_code_cell(RED_BAR, id="red-bar"),
     new_code_cell(SLIDER_WITHOUT_OBSERVER, id="slider"),
     new_code_cell("wrong = 1 / 0", id="raises"),
     new_code_cell("2 + 2", id="last"),
@@ -122,7 +124,8 @@ def test_faults_are_seen(tmp_path: Path) -> None:
         with pytest.raises(RunFailed, match="after 1 s: the slider moved, but its figure"):
             page.move_slider(slider, 1)
     assert list(dict.fromkeys(fault.partition(":")[0] for fault in faults)) == [
-        *("formula", "macro", "dollars", "picture", "table", "warns", "no-figure", "raises")
+        *("formula", "macro", "dollars", "picture", "table", "warns", "no-figure"),
+        *("red-bar", "raises"),
     ], "\n".join(faults)
 
 
