@@ -16,6 +16,7 @@ from helpers.history import History
 
 RESULTS_MIME_TYPE = "application/vnd.deep-learning-basics.results+json"
 VERDICTS = ("right", "imprecise", "wrong")
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,10 @@ def results_markdown(results: Sequence[dict]) -> str:
 
 def claims_markdown(claims: Sequence[dict]) -> str:
     """Return the claims, as stored in the JSON, as a markdown table."""
-    rows = [(c["source"], c["claim"], f"**{c['verdict']}**", c["evidence"]) for c in claims]
+    rows = [
+        (c["source"].replace(" ", NO_BREAK), c["claim"], f"**{c['verdict']}**", c["evidence"])
+        for c in claims
+    ]
     return markdown_table(("Report", "Claim", "Verdict", "Evidence"), rows)
 
 
