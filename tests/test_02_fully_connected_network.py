@@ -1,4 +1,4 @@
-"""Notebook 02: its network, its hand-written gradients, and the perceptron test of separability."""
+"""Notebook 02: its network, its gradients and its training by hand, the test of separability."""
 
 from functools import partial
 
@@ -8,6 +8,7 @@ import torch
 
 from helpers.datasets import generate_random
 from helpers.gradient_check import assert_gradients_close
+from helpers.training import binary_accuracy, initial_parameters, train_ensemble
 from tests.notebook_tools import load_implementation
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "ReLU": torch.relu}
@@ -101,3 +102,31 @@ def test_the_perceptron_leaves_errors_where_no_plane_exists(lesson):
 def test_the_perceptron_needs_its_bias(lesson):
     """One class lies between the origin and the other: no plane through the origin will do."""
     assert lesson.perceptron_errors(np.array([[1.0], [2.0]]), np.array([0, 1])) == 0
+
+
+def test_steps_with_momentum_are_those_of_pytorch(lesson):
+    theirs = torch.tensor([0.3, -1.2], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([theirs], lr=0.2, momentum=0.7, weight_decay=0.1)
+    mine, velocities = {"b": np.array([0.3, -1.2])}, {"b": np.zeros(2)}
+    for slope in RNG.normal(size=(5, 2)):
+        theirs.grad = torch.tensor(slope)
+        optimizer.step()
+        mine, velocities = lesson.momentum_step(mine, velocities, {"b": slope}, 0.2, 0.7, 0.1)
+        np.testing.assert_allclose(mine["b"], theirs.detach(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("activation", "loss"), SETTINGS)
+def test_the_trainer_by_hand_counts_the_iterations_of_the_trainer(lesson, activation, loss):
+    network = partial(lesson.FullyConnected, ACTIVATIONS[activation])
+    rates = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
+    history = train_ensemble(
+        network, range(3), torch.tensor(X), torch.tensor(Y),
+        {"loss": {"L2": lesson.l2_loss, "CE": lesson.cross_entropy}[loss]},
+        metrics={"accuracy": binary_accuracy}, stop_when="accuracy", **rates,
+    )  # fmt: skip
+    W, b, v, c = (p.double().numpy() for p in initial_parameters(network, range(3)).values())
+    for i, count in enumerate(history.solved_at):
+        start = {"W": W[i], "b": b[i], "v": v[i, 0], "c": c[i, 0]}
+        task = (X, Y, activation, loss, start)
+        assert lesson.iterations_to_solve(*task, 10_000, **rates) == count > 1
+        assert lesson.iterations_to_solve(*task, int(count) - 1, **rates) == np.inf
