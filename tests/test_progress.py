@@ -1,18 +1,8 @@
-"""The progress bar: who sees one, and what is left of it."""
+"""The progress bar: what is left of it. Who sees one is tested with the trainer."""
 
 import pytest
 
 from helpers.progress import progress_bar
-
-
-def test_nobody_watching_sees_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    with progress_bar(3) as bar:
-        bar.update(3)
-    assert bar.disable
-    assert capsys.readouterr() == ("", "")
 
 
 def test_a_loop_that_ends_early_leaves_no_bar(
