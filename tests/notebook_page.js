@@ -65,6 +65,8 @@ function mathFaults(cell) {
 function layoutFaults(cell) {
   const faults = [];
   for (const area of cell.querySelectorAll(".jp-OutputArea-output, .jp-MarkdownOutput")) {
+    if (area.querySelector(".jupyter-widgets") && area.scrollWidth > area.clientWidth + 1)
+      faults.push(`widgets are ${area.scrollWidth - area.clientWidth} px too wide`);
     const limit = Math.min(area.getBoundingClientRect().right, innerWidth);
     for (const wide of area.querySelectorAll("table, img, mjx-container, .widget-box")) {
       const excess = Math.round(
