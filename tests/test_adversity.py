@@ -340,12 +340,14 @@ def test_a_download_that_is_killed_is_not_in_the_way_of_the_next(
 
 
 def test_two_processes_that_download_at_once_both_get_mnist(mirror: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
+    data, there = tmp_path / "data", tmp_path / "there"
+    data.mkdir(), there.mkdir()
+    # Neither goes on before both are downloading; what says so outlasts the faster one.
     meet = f"""
 mnist.DATA_FOLDER = files.DATA_FOLDER = Path({str(data)!r})
-script = "import sys, time, pathlib; folder = pathlib.Path({str(data)!r})\\n"
-script += "while len(list(folder.glob('{PREFIX}*'))) < 2: time.sleep(0.01)\\n"
+script = "import os, sys, time, pathlib; there = pathlib.Path({str(there)!r})\\n"
+script += "(there / str(os.getpid())).touch()\\n"
+script += "while len(list(there.iterdir())) < 2: time.sleep(0.01)\\n"
 mnist_download.SCRIPT = script + mnist_download.SCRIPT
 """
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "DATA_ROOT": "", "DIGITS_SOURCE": ""}
