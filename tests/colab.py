@@ -84,6 +84,7 @@ def colab_environment(repository: Path, packages: Path, folder: Path) -> dict[st
         "PYTHONPATH": str(packages),
         "IPYTHONDIR": str(folder),
         "DIGITS_SOURCE": "digits",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else each old kernel warns about frozen modules
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.{repository.as_uri()}.insteadOf",
         "GIT_CONFIG_VALUE_0": f"https://github.com/{stored_repository()}",
