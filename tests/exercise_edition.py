@@ -89,14 +89,11 @@ def write_edition(folder: Path) -> list[Path]:
             remedy = "Name another folder, or move that file away."
             raise FileExistsError(file_message(target, "no such file yet", "a notebook", remedy))
     made = [edition(read_notebook(path), solution_link(path, folder)) for path in notebook_paths()]
+    for notebook in made:
+        _look_for_the_project(notebook)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         for notebook, target in zip(made, targets, strict=True):
-            setup = next(cell for cell in notebook.cells if "setup" in cell_tags(cell))
-            assert SEARCHED in setup.source
-            setup.source = setup.source.replace(
-                SEARCHED, SEARCHED_WITH_PROJECT.format(project=str(PROJECT))
-            )
             write_atomically(notebook, target)
     except BaseException:
         for target in targets:  # all of them are new
@@ -111,6 +108,15 @@ def solution_link(path: Path, folder: Path) -> str:
     if folder.is_relative_to(PROJECT):
         return Path(os.path.relpath(path, folder)).as_posix()
     return f"https://github.com/{stored_repository()}/blob/main/notebooks/{path.name}"
+
+
+def _look_for_the_project(notebook: NotebookNode) -> None:
+    """Let the setup cell look for the project here, too, when it is not around the notebook."""
+    setup = next(cell for cell in notebook.cells if "setup" in cell_tags(cell))
+    before, searched, after = setup.source.partition(SEARCHED)
+    if not searched:
+        raise ValueError(f"the setup cell has no {SEARCHED!r}; correct SEARCHED in {__name__}")
+    setup.source = before + SEARCHED_WITH_PROJECT.format(project=str(PROJECT)) + after
 
 
 def _prepare_text(cell: NotebookNode, solution: str) -> None:

@@ -1,8 +1,8 @@
 """Find a notebook's exercises: a statement, the solution below it, and the check below that.
 
 The statement is a markdown cell that starts with ``**Exercise N: title.**``; the next cell is the
-code with the tag ``solution``, and the one after it the code with the tag ``check``. A check, its
-solution and all it needs are in cells with the tags of `LIGHT_TAGS`, so that it runs in a moment.
+code with the tag ``solution``, and the one after it the code with the tag ``check``. A check needs
+nothing but the cells before it that import or implement, so that it runs in a moment.
 """
 
 import ast
@@ -15,7 +15,6 @@ from nbformat import NotebookNode
 from tests.notebook_tools import cell_tags
 
 SOLUTION_TAG, CHECK_TAG = "solution", "check"
-LIGHT_TAGS = frozenset({"imports", "implementation", CHECK_TAG})
 DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
 STATEMENT = re.compile(r"\*\*Exercise (\d+): (.+?)\.\*\*")
 

@@ -13,6 +13,7 @@ from helpers.reporting import RESULTS_MIME_TYPE
 
 PROJECT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = PROJECT / "notebooks"
+TAUGHT_TAGS = frozenset({"imports", "implementation"})
 
 
 def notebook_paths() -> list[Path]:
@@ -37,6 +38,11 @@ def read_notebook(path: Path) -> NotebookNode:
 def cell_tags(cell: NotebookNode) -> list[str]:
     """Return the tags of a cell."""
     return cell.metadata.get("tags", [])
+
+
+def is_taught(cell: NotebookNode) -> bool:
+    """Say whether a cell imports or implements: what tests and exercises' checks need."""
+    return not TAUGHT_TAGS.isdisjoint(cell_tags(cell))
 
 
 def stored_report(notebook: NotebookNode) -> dict | None:
@@ -74,9 +80,7 @@ def load_implementation(name: str) -> SimpleNamespace:
 
 def load_cells(notebook: NotebookNode, name: str) -> SimpleNamespace:
     """Do the work of `load_implementation` for a notebook that has been read."""
-    tagged = [
-        cell for cell in notebook.cells if {"imports", "implementation"} & set(cell_tags(cell))
-    ]
+    tagged = [cell for cell in notebook.cells if is_taught(cell)]
     if not any("implementation" in cell_tags(cell) for cell in tagged):
         raise ValueError(f"notebook {name} has no cell with the tag 'implementation'")
     return SimpleNamespace(**execute_cells(tagged, name))

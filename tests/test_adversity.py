@@ -22,7 +22,7 @@ from helpers import mnist
 from helpers.checkpoints import read_checkpoint
 from helpers.mnist_download import LIMIT_SECONDS, PREFIX
 from tests.execute_notebooks import NativeKernelManager
-from tests.notebook_tools import PROJECT, cell_tags, read_notebook
+from tests.notebook_tools import PROJECT, cell_tags, is_taught, read_notebook
 from tests.small_mnist import write_small_mnist
 from tests.trial_notebook import write_notebook
 
@@ -57,16 +57,25 @@ print(history.measured["bias"].tolist(), network.weight.item())
 """
 
 
+def environment_of(project: Path) -> dict[str, str]:
+    """Return an environment in which a checkout's modules are found, and no DATA_ROOT."""
+    unset = {"DATA_ROOT", "DIGITS_SOURCE"}
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
+    return kept | {"PYTHONPATH": str(project), "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 def python(
     code: str, *arguments: object, before: tuple[str, ...] = (), project: Path = PROJECT
 ) -> subprocess.CompletedProcess[str]:
-    """Run code in a new process that finds a checkout's modules and no DATA_ROOT."""
-    unset = {"DATA_ROOT", "DIGITS_SOURCE"}
-    environment = {name: value for name, value in os.environ.items() if name not in unset}
-    environment |= {"PYTHONPATH": str(project), "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    """Run code in a new process, in the environment of a checkout."""
     command = [*before, sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(
-        command, env=environment, cwd=project, capture_output=True, encoding="utf-8", check=False
+        command,
+        env=environment_of(project),
+        cwd=project,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
 
 
@@ -287,7 +296,7 @@ def updates_in(checkpoint: Path) -> int:
 def test_after_a_restart_the_setup_cell_is_what_is_missing(kernel: KernelManager) -> None:
     cells = read_notebook(PROJECT / "notebooks" / "05_scalar_backpropagation.ipynb").cells
     setup = next(cell.source for cell in cells if "setup" in cell_tags(cell))
-    taught = [c.source for c in cells if {"imports", "implementation"} & set(cell_tags(c))]
+    taught = [c.source for c in cells if is_taught(c)]
     assert [run_in(kernel, code) for code in (setup, *taught)] == [[]] * (1 + len(taught))
     kernel.restart_kernel(now=True)
     assert run_in(kernel, "\n".join(taught)) == ["ModuleNotFoundError: No module named 'helpers'"]
@@ -317,9 +326,8 @@ def test_a_download_that_is_killed_is_not_in_the_way_of_the_next(
     data = tmp_path / "data"
     set_folder = f"mnist.DATA_FOLDER = files.DATA_FOLDER = Path({str(data)!r})\n"
     slow = "mnist_download.SCRIPT = 'import time; time.sleep(5);' + mnist_download.SCRIPT\n"
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "DATA_ROOT": "", "DIGITS_SOURCE": ""}
     command = [sys.executable, "-c", ONLINE + set_folder + slow + LOAD, str(mirror)]
-    process = subprocess.Popen(command, env=environment)
+    process = subprocess.Popen(command, env=environment_of(PROJECT))
     deadline = time.monotonic() + 60
     while not list(data.glob(f"{PREFIX}*")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -350,10 +358,11 @@ script += "(there / str(os.getpid())).touch()\\n"
 script += "while len(list(there.iterdir())) < 2: time.sleep(0.01)\\n"
 mnist_download.SCRIPT = script + mnist_download.SCRIPT
 """
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "DATA_ROOT": "", "DIGITS_SOURCE": ""}
     command = [sys.executable, "-c", ONLINE + meet + LOAD, str(mirror)]
     processes = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, encoding="utf-8")
+        subprocess.Popen(
+            command, env=environment_of(PROJECT), stdout=subprocess.PIPE, encoding="utf-8"
+        )
         for _ in range(2)
     ]
     printed = [process.communicate(timeout=120)[0] for process in processes]

@@ -13,9 +13,9 @@ from nbformat import NotebookNode
 from tests.exercises import Exercise, find_exercises, stub
 from tests.notebook_tools import (
     PROJECT,
-    cell_tags,
     execute_cell,
     execute_cells,
+    is_taught,
     notebook_paths,
     read_notebook,
 )
@@ -65,10 +65,7 @@ def figures_are_not_shown() -> None:
 def run_check(case: Case, solution: str) -> None:
     """Run an exercise's check with another solution, after what the notebook teaches before it."""
     path, exercise = case
-    cells = []
-    for cell in notebook(path).cells[: exercise.check]:
-        if {"imports", "implementation"} & set(cell_tags(cell)):
-            cells.append(cell.copy())
+    cells = [cell.copy() for cell in notebook(path).cells[: exercise.check] if is_taught(cell)]
     assert cells[-1].source == notebook(path).cells[exercise.solution].source
     cells[-1].source = solution
     namespace = execute_cells(cells, path.stem)
