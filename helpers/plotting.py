@@ -276,4 +276,5 @@ def plot_iterations(
     axes.set(xlim=(None, limit * 1.6), ylim=(len(settings) - 0.5, -0.5))
     axes.grid(False, axis="y")
     if reports:
-        axes.legend(loc="upper left", fontsize=9)
+        # In a frame: its markers are those of the reports, and must not look like one of them.
+        axes.legend(title="reported", loc="upper left", fontsize=9, title_fontsize=9, frameon=True)

@@ -57,7 +57,7 @@ class Result:
     Attributes
     ----------
     setting : str
-        What was run, for example ``"sigmoid + L2, iterations to 100 %"``.
+        What was run, for example ``"sigmoid + L2, iterations to 100%"``.
     reported, measured : str or number
         The reports' figure and this project's. Text is shown as it is; whole numbers are shown
         with thousands separators, other numbers with four significant digits. NumPy scalars and

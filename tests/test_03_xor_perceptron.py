@@ -287,4 +287,4 @@ def test_wilson_interval_of_textbook_cases(xor):
 
 
 def test_share_solved_as_a_text(xor):
-    assert xor.solved_text(np.array([True, False])).startswith("1 of 2 (50%; 95 % interval ")
+    assert xor.solved_text(np.array([True, False])).startswith("1 of 2 (50%; 95% interval ")

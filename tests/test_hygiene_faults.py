@@ -165,7 +165,7 @@ HARMLESS = [
     add(FIGURE, "\n".join(["1 + 1\n"] * 19)),
     add(SECTION, '![squares](01_trial.ipynb) <img src="a.png" alt="squares">'),
     add(IMPLEMENTATION, "assert square(2) == 4"),
-    store(FIGURE, "stream", text="100 % of 64 members, ratio 1/2"),
+    store(FIGURE, "stream", text="100% of 64 members, ratio 1/2"),
 ]
 
 
