@@ -15,7 +15,7 @@ import torch
 
 from helpers.datasets import generate_random
 from helpers.training import binary_accuracy, train_ensemble, truncated_normal_
-from tests.notebook_tools import load_implementation
+from tests.tools.notebook_tools import load_implementation
 
 MEMBERS = (1, 16, 64, 256)
 REQUIRED_SPEEDUP = 20.0  # of 64 members, per iteration of one network

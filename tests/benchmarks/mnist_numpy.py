@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from tests.notebook_tools import load_implementation
+from tests.tools.notebook_tools import load_implementation
 
 REQUIRED_OVER_TORCH = 1.4  # times PyTorch eager's images per second
 REQUIRED_OVER_FLOOR = 1.7  # times the time of the matrix products, at most

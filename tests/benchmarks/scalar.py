@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers.datasets import generate_ellipse
-from tests.notebook_tools import load_implementation
+from tests.tools.notebook_tools import load_implementation
 
 LEARNING_RATE = 0.01
 REQUIRED_SPEEDUP = 5.0  # per sample, against each of PyTorch's two ways

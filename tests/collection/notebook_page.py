@@ -1,0 +1,199 @@
+"""A notebook's page in JupyterLab: run it by the menu, look at it, move its sliders.
+
+What is asked of the page itself is in ``notebook_page.js``; `jupyterlab_in_chromium`, in this
+folder, opens such a page.
+"""
+
+import base64
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from nbformat import NotebookNode
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    StaleElementReferenceException,
+)
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.remote.webelement import WebElement
+
+INSPECTION = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+WINDOW = (1440, 900)  # a common laptop's
+SCREENSHOT_HEIGHT = 1600
+OPEN_SECONDS = 120
+REST_SECONDS = 30
+
+
+class RunFailed(Exception):
+    """JupyterLab did not start, or a cell raised, took too long or took the kernel with it."""
+
+
+def wait_until(
+    condition: Callable[[], object], seconds: float, complaint: Callable[[], str]
+) -> None:
+    """Return as soon as `condition` holds; after `seconds`, raise `RunFailed` with `complaint`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise RunFailed(f"after {seconds:g} s: {complaint()}")
+        time.sleep(1)
+
+
+class NotebookPage:
+    """A notebook in JupyterLab, as the browser shows it.
+
+    Parameters
+    ----------
+    window : WebDriver
+        The browser.
+    notebook : NotebookNode
+        The stored notebook, with its outputs: what is expected on the page.
+    """
+
+    def __init__(self, window: WebDriver, notebook: NotebookNode) -> None:
+        self.window, self.notebook = window, notebook
+
+    def open(self, url: str) -> None:
+        """Open the page; wait until every cell is there and the kernel is idle."""
+        self.window.get(url)
+        count = len(self.notebook.cells)
+
+        def is_open() -> bool:
+            page = self._inspect()
+            ready = len(page["cells"]) == count and not page["dialog"]
+            return ready and page["status"] == "idle"
+
+        wait_until(is_open, OPEN_SECONDS, lambda: f"{count} cells are expected: {self._state()}")
+
+    def run_all(self, seconds: float) -> None:
+        """Choose Run → Run All Cells and wait until every code cell ran and the page is at rest.
+
+        An error in the last cell is not raised, but among the `faults`.
+
+        Raises
+        ------
+        RunFailed
+            When the run stops at a cell, with the cell's source and the error; when JupyterLab
+            asks something, for instance since the kernel died; when the time is over.
+        """
+        self._click_text(".lm-MenuBar-item", "Run")
+        self._click_text(".lm-Menu-item", "Run All Cells")
+        wait_until(self._has_run, seconds, lambda: f"not all cells ran: {self._state()}")
+        # MathJax and the widgets are drawn a little later than the kernel is idle.
+        self._rest()
+
+    def _has_run(self) -> bool:
+        page = self._inspect()
+        if page["dialog"]:
+            raise RunFailed(f"JupyterLab asks: {self._state()}")
+        code = [
+            (cell, seen)
+            for cell, seen in zip(self.notebook.cells, page["cells"], strict=True)
+            if seen["code"]
+        ]
+        if page["status"] != "idle" or any(seen["running"] for _, seen in code):
+            return False
+        cell, last = max(code, key=lambda item: item[1]["count"])
+        if last["count"] and any(not seen["count"] for _, seen in code):
+            raise RunFailed("\n".join([f"cell {cell.id} failed", cell.source, *last["stderr"]]))
+        return last["count"] > 0
+
+    def _rest(self) -> None:
+        """Wait until two looks at the page, a second apart, see the same; not for ever."""
+        before, end = None, time.monotonic() + REST_SECONDS
+        while (now := self._inspect()) != before and time.monotonic() < end:
+            before = now
+            time.sleep(1)
+
+    def faults(self) -> list[str]:
+        """Return what is wrong on the page after `run_all`, a sentence each, with the cell."""
+        found = []
+        for cell, seen in zip(self.notebook.cells, self._inspect()["cells"], strict=True):
+            expected = sum(
+                "image/png" in output.get("data", {}) for output in cell.get("outputs", [])
+            )
+            if seen["images"] < expected:
+                found.append(f"{cell.id}: {seen['images']} figures, {expected} are stored")
+            found += [f"{cell.id}: {fault}" for fault in seen["faults"]]
+        return found
+
+    def sliders(self) -> list[WebElement]:
+        """Return the handles of the sliders on the page."""
+        return self.window.find_elements(By.CSS_SELECTOR, ".widget-slider .noUi-handle")
+
+    def move_slider(self, handle: WebElement, seconds: float) -> None:
+        """Move a slider by a key; wait until the figure in its output is another one.
+
+        Raises
+        ------
+        RunFailed
+            If there is no figure, or if after `seconds` its pixels are still the same.
+        """
+        before = self._figure_of(handle)
+        if before is None:
+            raise RunFailed("no figure belongs to the slider")
+        at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
+        handle.send_keys(Keys.ARROW_LEFT if at_end else Keys.ARROW_RIGHT)
+        wait_until(
+            lambda: self._figure_of(handle) not in (None, before),  # None: not yet drawn
+            seconds,
+            lambda: "the slider moved, but its figure did not change",
+        )
+
+    def _figure_of(self, handle: WebElement) -> str | None:
+        return self.window.execute_script(INSPECTION + "return figureOf(arguments[0])", handle)
+
+    def save_screenshots(self, folder: Path, name: str) -> list[Path]:
+        """Write the whole notebook, from top to bottom, as ``folder/name-01.png`` and so on."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob(f"{name}-[0-9][0-9].png"):
+            old.unlink()
+        size = {"width": WINDOW[0], "height": SCREENSHOT_HEIGHT}
+        metrics = {**size, "deviceScaleFactor": 1, "mobile": False}
+        self.window.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        self._rest()
+        written = []
+        try:
+            top, more = 0, True
+            while more:
+                view = self.window.execute_script(
+                    INSPECTION + "return scrollNotebook(arguments[0])", top
+                )
+                clip = {**view["clip"], "scale": 1}
+                shot = self.window.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip})
+                written.append(folder / f"{name}-{len(written) + 1:02}.png")
+                written[-1].write_bytes(base64.b64decode(shot["data"]))
+                top, more = top + view["clip"]["height"], view["more"]
+        finally:
+            self.window.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        return written
+
+    def _click_text(self, selector: str, text: str) -> None:
+        """Click the element that shows this text as soon as it is there."""
+
+        def found() -> bool:
+            try:
+                for element in self.window.find_elements(By.CSS_SELECTOR, selector):
+                    if element.text.partition("\n")[0] == text:
+                        element.click()
+                        return True
+            except (StaleElementReferenceException, ElementClickInterceptedException):
+                pass  # JupyterLab has drawn the menu again, or asks something
+            return False
+
+        wait_until(found, 20, lambda: f"cannot click {text!r}: {self._state()}")
+
+    def _state(self) -> str:
+        """Describe the page for somebody who was not there."""
+        page = self._inspect()
+        cells = list(zip(self.notebook.cells, page["cells"], strict=False))
+        open_cells = [cell.id for cell, seen in cells if seen["code"] and not seen["count"]]
+        return (
+            f"{len(cells)} cells, kernel {page['status']}, dialog {page['dialog']!r}, "
+            f"not run: {', '.join(open_cells) or 'none'}"
+        )
+
+    def _inspect(self) -> dict:
+        return self.window.execute_script(INSPECTION + "return inspectPage()")

@@ -1,0 +1,1 @@
+"""Unit tests of `helpers`, one file per module."""

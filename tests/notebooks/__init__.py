@@ -1,0 +1,1 @@
+"""Tests of what the notebooks teach, and of their exercises."""

@@ -1,0 +1,153 @@
+"""Run the notebooks as Colab does: each alone in a folder, cloning the project by its setup cell.
+
+``python -m tests.tools.colab [notebooks]`` installs Colab's versions of the packages in `VERSIONS`
+into a temporary folder, which the kernels search first. The repository that is cloned holds this
+project's files, a module stands for ``google.colab``, and a temporary folder for ``/content``.
+Not matched: Colab's Python, its system, and its torch, which is the installed one.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nbformat.v4 import new_code_cell
+
+from tests.tools.execute_notebooks import NotebookFailure, run_notebook, write_atomically
+from tests.tools.notebook_tools import PROJECT, cell_tags, notebook_paths, read_notebook
+from tests.tools.stamp_repository import stored_repository
+
+VERSIONS = {
+    "numpy": "2.0.2",
+    "matplotlib": "3.10.0",
+    "ipython": "7.34.0",
+    "ipywidgets": "7.7.1",
+    "ipykernel": "6.17.1",
+}
+# What the setup cell clones, and no more: environments and caches are left out.
+CLONED = ("helpers", "data", "notebooks", "README.md", "LICENSE")
+STAND_IN = """
+import sys
+from types import ModuleType
+
+sys.modules["google.colab"] = ModuleType("google.colab")
+"""
+# Colab shows the widgets of these modules without a widget manager of somebody else's.
+CORE_WIDGETS = {"@jupyter-widgets/base", "@jupyter-widgets/controls", "@jupyter-widgets/output"}
+LAST_CELL = """
+from importlib.metadata import version
+
+import helpers
+import ipywidgets
+
+found = {{name: version(name) for name in {names!r}}}
+assert found == {versions!r}, found
+assert helpers.__file__.startswith({clone!r}), helpers.__file__
+modules = {{widget._model_module for widget in ipywidgets.Widget.widgets.values()}}
+assert modules <= {core!r}, modules
+"""
+
+
+def make_repository(folder: Path) -> None:
+    """Make a git repository in `folder` with two commits, of the files that Colab clones."""
+    git = ["git", "-C", str(folder), "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    folder.mkdir(parents=True)
+    subprocess.run([*git, "init", "--quiet", "--initial-branch=main"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message=Begin"], check=True)
+    tracked = ["--", *CLONED, ":!**/__pycache__/**", ":!**/MNIST/**", ":!**/.*"]
+    worktree = [*git, f"--work-tree={PROJECT}"]
+    subprocess.run([*worktree, "add", *tracked], check=True)
+    subprocess.run([*worktree, "commit", "--quiet", "--message=Add the project"], check=True)
+
+
+def colab_environment(repository: Path, packages: Path, folder: Path) -> dict[str, str]:
+    """Return the environment of a kernel that takes itself for one of Colab's.
+
+    Parameters
+    ----------
+    repository : Path
+        What is cloned instead of the address in the setup cell.
+    packages : Path
+        Folder that Python searches first.
+    folder : Path
+        An existing folder for IPython's settings.
+    """
+    startup = folder / "profile_default" / "startup"
+    startup.mkdir(parents=True, exist_ok=True)
+    (startup / "00-colab.py").write_text(STAND_IN, encoding="utf-8")
+    unset = {"DATA_ROOT", "PYTHONPATH"}
+    return {name: value for name, value in os.environ.items() if name not in unset} | {
+        "PYTHONPATH": str(packages),
+        "IPYTHONDIR": str(folder),
+        "DIGITS_SOURCE": "digits",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else each old kernel warns about frozen modules
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{repository.as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": f"https://github.com/{stored_repository()}",
+    }
+
+
+def run_as_colab(path: Path, folder: Path, environment: Mapping[str, str], timeout: int) -> None:
+    """Execute a copy of a notebook, alone in a folder, with ``content`` beside it as /content.
+
+    Raises
+    ------
+    NotebookFailure
+        Names the cell, and shows its source and the error.
+    """
+    notebook, content = read_notebook(path), folder / "content"
+    content.mkdir(exist_ok=True)
+    setup = next(cell for cell in notebook.cells if "setup" in cell_tags(cell))
+    assert setup.source.count('Path("/content")') == 1
+    setup.source = setup.source.replace('Path("/content")', f"Path({str(content)!r})")
+    last = LAST_CELL.format(
+        names=[*VERSIONS], versions=VERSIONS, clone=str(content), core=CORE_WIDGETS
+    )
+    notebook.cells.append(new_code_cell(last, id="versions"))
+    alone = folder / path.stem / path.name
+    alone.parent.mkdir()
+    write_atomically(notebook, alone)
+    run_notebook(alone, timeout, environment)
+
+
+def install(packages: Path) -> None:
+    """Install Colab's versions into a folder."""
+    wanted = [f"{name}=={version}" for name, version in VERSIONS.items()]
+    command = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]
+    subprocess.run([sys.executable, *command, str(packages), *wanted], check=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.tools.colab", description=__doc__)
+    parser.add_argument("paths", nargs="*", type=Path, help="notebooks; default: all")
+    parser.add_argument("--timeout", type=int, default=300, help="seconds a cell may take")
+    options = parser.parse_args(arguments)
+    failed = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        install(folder / "packages")
+        make_repository(folder / "repository")
+        environment = colab_environment(
+            folder / "repository", folder / "packages", folder / "ipython"
+        )
+        for path in options.paths or notebook_paths():
+            start = time.perf_counter()
+            try:
+                run_as_colab(path, folder, environment, options.timeout)
+            except NotebookFailure as failure:
+                print(failure, file=sys.stderr)
+                failed.append(path.name)
+                continue
+            print(f"{path.name}: {(time.perf_counter() - start) / 60:.2f} minutes", flush=True)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

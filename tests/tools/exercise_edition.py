@@ -1,0 +1,152 @@
+"""Make the edition with exercises: all notebooks, with their solutions taken out.
+
+``python -m tests.tools.exercise_edition FOLDER`` writes a notebook of the same name for each of the
+project's into FOLDER. The code of a solution becomes a stub, an answer becomes a place to write
+one, and above each check stands what it prints and shows when the solution is right.
+"""
+
+import argparse
+import copy
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
+
+from helpers.files import file_message
+from tests.collection.notebook_hygiene import BADGE_LINE, headings
+from tests.tools.execute_notebooks import write_atomically
+from tests.tools.exercises import SOLUTION_TAG, STATEMENT, Exercise, find_exercises, stub
+from tests.tools.notebook_tools import PROJECT, cell_tags, notebook_paths, read_notebook
+from tests.tools.stamp_repository import stored_repository
+
+# The setup cell looks for the project around the notebook; the edition may lie elsewhere.
+SEARCHED = "for f in (here, *here.parents)"
+SEARCHED_WITH_PROJECT = "for f in (here, *here.parents, Path({project!r}))"
+
+
+def edition(notebook: NotebookNode, original: str) -> NotebookNode:
+    """Return a notebook without solutions, outputs and execution counts.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        An executed notebook; it is not changed.
+    original : str
+        Link to the executed notebook, where the solutions are.
+    """
+    made = copy.deepcopy(notebook)
+    exercises = {exercise.solution: exercise for exercise in find_exercises(notebook)}
+    cells, section = [], ""
+    for position, cell in enumerate(made.cells):
+        if cell.cell_type == "markdown":
+            section = next(reversed(headings(cell.source, level=2)), section)
+            _prepare_text(cell, f"{original}#{section.replace(' ', '-')}")
+        else:
+            _prepare_code(cell, exercises.get(position))
+        cells.append(cell)
+        if position in exercises:
+            cells.append(expected_cell(notebook.cells[exercises[position].check]))
+    made.cells = cells
+    made.cells[0].source = BADGE_LINE.sub(
+        f"*The edition with exercises: the solutions are in [the executed notebook]({original}).*",
+        made.cells[0].source,
+    )
+    return made
+
+
+def expected_cell(check: NotebookNode) -> NotebookNode:
+    """Return a markdown cell with the texts and figures that an executed check has stored."""
+    parts = ["**Expected of the check below**, when your code is right:"]
+    for output in check.outputs:
+        data = output.get("data", {})
+        if "text/markdown" in data:
+            parts.append(data["text/markdown"])
+        elif "image/png" in data:
+            picture = data["image/png"].replace("\n", "")
+            parts.append(f"![the figure of the check](data:image/png;base64,{picture})")
+        else:
+            text = output.get("text", data.get("text/plain", ""))
+            parts.append(f"```text\n{text.rstrip()}\n```")
+    if not check.outputs:
+        parts.append("no output, and no error.")
+    return new_markdown_cell("\n\n".join(parts), id=f"{check.id}-expected")
+
+
+def write_edition(folder: Path) -> list[Path]:
+    """Write all notebooks of the edition into `folder`, which is created; return their paths.
+
+    Raises
+    ------
+    FileExistsError
+        If one of them exists, which may hold a student's work; then none is written.
+    """
+    targets = [folder / path.name for path in notebook_paths()]
+    for target in targets:
+        if target.exists():
+            remedy = "Name another folder, or move that file away."
+            raise FileExistsError(file_message(target, "no such file yet", "a notebook", remedy))
+    made = [edition(read_notebook(path), solution_link(path, folder)) for path in notebook_paths()]
+    for notebook in made:
+        _look_for_the_project(notebook)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for notebook, target in zip(made, targets, strict=True):
+            write_atomically(notebook, target)
+    except BaseException:
+        for target in targets:  # all of them are new
+            target.unlink(missing_ok=True)
+        raise
+    return targets
+
+
+def solution_link(path: Path, folder: Path) -> str:
+    """Return a link from `folder` to a notebook: to the file, or from outside to its repository."""
+    folder = folder.resolve()
+    if folder.is_relative_to(PROJECT):
+        return Path(os.path.relpath(path, folder)).as_posix()
+    return f"https://github.com/{stored_repository()}/blob/main/notebooks/{path.name}"
+
+
+def _look_for_the_project(notebook: NotebookNode) -> None:
+    """Let the setup cell look for the project here, too, when it is not around the notebook."""
+    setup = next(cell for cell in notebook.cells if "setup" in cell_tags(cell))
+    before, searched, after = setup.source.partition(SEARCHED)
+    if not searched:
+        raise ValueError(f"the setup cell has no {SEARCHED!r}; correct SEARCHED in {__name__}")
+    setup.source = before + SEARCHED_WITH_PROJECT.format(project=str(PROJECT)) + after
+
+
+def _prepare_text(cell: NotebookNode, solution: str) -> None:
+    if SOLUTION_TAG in cell_tags(cell):
+        cell.source = f"**Your answer here.** ([The notebook's answer]({solution}))"
+    elif STATEMENT.match(cell.source):
+        cell.source += f"\n\n([Solution]({solution}))"
+
+
+def _prepare_code(cell: NotebookNode, exercise: Exercise | None) -> None:
+    cell.outputs, cell.execution_count = [], None
+    if exercise:
+        cell.source = stub(cell.source, exercise)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.tools.exercise_edition", description=__doc__
+    )
+    parser.add_argument("folder", type=Path, help="where to write the notebooks")
+    folder = parser.parse_args(arguments).folder
+    try:
+        written = write_edition(folder)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{len(written)} notebooks in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

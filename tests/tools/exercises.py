@@ -1,0 +1,118 @@
+"""Find a notebook's exercises: a statement, the solution below it, and the check below that.
+
+The statement is a markdown cell that starts with ``**Exercise N: title.**``; the next cell is the
+code with the tag ``solution``, and the one after it the code with the tag ``check``. A check needs
+nothing but the cells before it that import or implement, so that it runs in a moment.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nbformat import NotebookNode
+
+from tests.tools.notebook_tools import cell_tags
+
+SOLUTION_TAG, CHECK_TAG = "solution", "check"
+DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
+STATEMENT = re.compile(r"\*\*Exercise (\d+): (.+?)\.\*\*")
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """An exercise and the position of its statement; its solution and its check come next."""
+
+    number: int
+    title: str
+    statement: int
+
+    @property
+    def solution(self) -> int:
+        return self.statement + 1
+
+    @property
+    def check(self) -> int:
+        return self.statement + 2
+
+    @property
+    def name(self) -> str:
+        return f"Exercise {self.number}: {self.title}"
+
+
+def find_exercises(notebook: NotebookNode) -> list[Exercise]:
+    """Return the exercises of a notebook in their order."""
+    found = []
+    for position, cell in enumerate(notebook.cells):
+        match = STATEMENT.match(cell.source) if cell.cell_type == "markdown" else None
+        if match:
+            found.append(Exercise(int(match[1]), match[2], position))
+    return found
+
+
+def exercise_faults(notebook: NotebookNode) -> Iterator[str]:
+    """Yield what keeps a notebook's exercises from becoming an edition."""
+    exercises = find_exercises(notebook)
+    if len(exercises) < 3:
+        yield f"the notebook has {len(exercises)} exercises, at least 3 are expected"
+    numbers = [exercise.number for exercise in exercises]
+    if numbers != list(range(1, len(exercises) + 1)):
+        yield f"the exercises are numbered {numbers}"
+    for tag in (SOLUTION_TAG, CHECK_TAG):
+        expected = {getattr(exercise, tag) for exercise in exercises}
+        for position in sorted(expected ^ _tagged_code(notebook, tag)):
+            yield f"cell {position + 1}: statement, 'solution' and 'check' must follow each other"
+    for position in sorted(_tagged_code(notebook, SOLUTION_TAG)):
+        cell = notebook.cells[position]
+        if "implementation" not in cell_tags(cell):
+            yield f"cell {position + 1} is a solution without the tag 'implementation'"
+        tree = ast.parse(cell.source)
+        if not list(_functions(tree)):
+            yield f"cell {position + 1} is a solution that defines no function"
+        for definition in tree.body:
+            if isinstance(definition, DEFINITIONS) and not ast.get_docstring(definition):
+                yield f"cell {position + 1}: {definition.name} has no docstring for its stub"
+
+
+def _tagged_code(notebook: NotebookNode, tag: str) -> set[int]:
+    """Return the positions of the code cells with a tag."""
+    return {
+        position
+        for position, cell in enumerate(notebook.cells)
+        if cell.cell_type == "code" and tag in cell_tags(cell)
+    }
+
+
+def stub(source: str, exercise: Exercise) -> str:
+    """Return a solution's code with every function's body gone, but for its docstring."""
+    lines = source.splitlines()
+    for function in reversed(list(_functions(ast.parse(source)))):
+        body = function.body[1:] if ast.get_docstring(function) else function.body
+        indent = " " * (function.col_offset + 4)
+        message = f"{exercise.name}. Write {function.name}, and run the cells from here on again."
+        first = body[0].lineno if body else function.end_lineno + 1
+        first -= _comments_above(lines, first)
+        lines[first - 1 : function.end_lineno] = [
+            f"{indent}# Exercise {exercise.number}: your code here, instead of the next lines.",
+            f"{indent}raise NotImplementedError(",
+            f"{indent}    {message!r}",
+            f"{indent})",
+        ]
+    return "\n".join(lines)
+
+
+def _comments_above(lines: list[str], number: int) -> int:
+    """Count the comment lines directly above a line, which belong to the solution."""
+    count = 0
+    while lines[number - 2 - count].lstrip().startswith("#"):
+        count += 1
+    return count
+
+
+def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
+    """Yield functions and methods in their order, without those inside functions."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node
+        elif isinstance(node, ast.ClassDef):
+            yield from (item for item in node.body if isinstance(item, ast.FunctionDef))
