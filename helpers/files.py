@@ -1,4 +1,4 @@
-"""Where data lies, files that are written whole or not at all, and errors that say what to do."""
+"""Where data lies, errors that say what to do, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,27 +11,17 @@ PROJECT = Path(__file__).resolve().parent.parent
 DATA_FOLDER = PROJECT / "data"
 
 
-def find_folder(name: str, data_root: str | Path | None, remedy: str) -> Path:
-    """Return the folder of a data set: in `data_root`, else in DATA_ROOT, else in data/.
+def find_folder(name: str, remedy: str) -> Path:
+    """Return the folder `name` below the environment's DATA_ROOT if it is there, else below data/.
 
-    Without `data_root`, a DATA_ROOT that lacks the folder is passed over. Raises FileNotFoundError,
-    with `remedy` as its last words, if the root that was named is no folder.
+    Raises FileNotFoundError, with `remedy` as its last words, if DATA_ROOT is no folder.
     """
-    variable = os.environ.get("DATA_ROOT")
-    if data_root is not None:
-        root, asked = Path(data_root), "data_root"
-    elif variable:
-        # Counted from the project: notebooks and tests run in different folders.
-        root, asked = PROJECT / Path(variable).expanduser(), "DATA_ROOT"
-    else:
-        return DATA_FOLDER / name
-    if not root.is_dir():
-        raise FileNotFoundError(
-            file_message(root, f"{asked} to be a folder", "no such folder", remedy)
-        )
-    if data_root is None and not (root / name).is_dir():
-        return DATA_FOLDER / name
-    return root / name
+    # A relative one counts from the project, because notebooks and tests run in other folders.
+    root = PROJECT / Path(os.environ.get("DATA_ROOT") or DATA_FOLDER).expanduser()
+    if not root.is_dir() and root != DATA_FOLDER:
+        expected, found = "DATA_ROOT to be a folder", "no such folder"
+        raise FileNotFoundError(file_message(root, expected, found, remedy))
+    return (root if (root / name).is_dir() else DATA_FOLDER) / name
 
 
 def file_message(path: Path, expected: str, found: str, remedy: str) -> str:
@@ -41,17 +31,11 @@ def file_message(path: Path, expected: str, found: str, remedy: str) -> str:
 
 @contextmanager
 def replaced_as_a_whole(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to, and move the file to `path` in one step.
-
-    Whatever interrupts the writing, a loss of power too, a reader of `path` finds the old file or
-    the whole new one.
-    """
+    """Give a path beside `path` to write to, and move the file to `path` if all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # else the new name can reach the disk before the content
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
