@@ -1,16 +1,11 @@
-"""Report what a notebook measured beside what the reports claim.
+"""Report what a notebook measured beside what the reports claim, and numbers as texts."""
 
-A report is one output with two representations: a markdown table for readers, and the same
-rows as JSON, from which the README's results table and the tests are made.
-"""
-
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from numbers import Integral, Real
 
-from IPython.display import display
+import numpy as np
+from IPython.display import Markdown, display
 
 from helpers.history import History
 
@@ -21,18 +16,10 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of a report and what became of it.
+    """One claim of a report and what became of it; ValueError for another verdict or no text.
 
-    Attributes
-    ----------
-    source : str
-        The report, for example ``"2018 a"``.
-    claim : str
-        What the report says, in a few words; markdown.
-    verdict : str
-        One of ``"right"``, ``"imprecise"``, ``"wrong"``.
-    evidence : str
-        What the notebook derived or measured; markdown, with numbers formatted by the run.
+    `source` is the report, such as "2018 a"; `claim` what it says and `evidence` what the notebook
+    derived or measured, both in markdown; `verdict` one of `VERDICTS`.
     """
 
     source: str
@@ -41,8 +28,7 @@ class Claim:
     evidence: str
 
     def __post_init__(self) -> None:
-        for field in ("source", "claim", "evidence"):
-            _require_text(getattr(self, field), f"Claim.{field}")
+        _require_texts(self)
         if self.verdict not in VERDICTS:
             raise ValueError(
                 f"Claim.verdict must be one of {', '.join(VERDICTS)}; found {self.verdict!r}. "
@@ -52,79 +38,52 @@ class Claim:
 
 @dataclass(frozen=True)
 class Result:
-    """One headline number of a notebook beside the figure in the reports.
-
-    Attributes
-    ----------
-    setting : str
-        What was run, for example ``"sigmoid + L2, iterations to 100%"``.
-    reported, measured : str or number
-        The reports' figure and this project's. Text is shown as it is; whole numbers are shown
-        with thousands separators, other numbers with four significant digits. NumPy scalars and
-        zero-dimensional tensors become plain Python numbers.
-    """
+    """What was run, and its headline number in the reports and here, all as texts."""
 
     setting: str
-    reported: str | int | float
-    measured: str | int | float
+    reported: str
+    measured: str
 
     def __post_init__(self) -> None:
-        _require_text(self.setting, "Result.setting")
-        for field in ("reported", "measured"):
-            plain = _plain_value(getattr(self, field), f"Result.{field} of {self.setting!r}")
-            object.__setattr__(self, field, plain)
+        _require_texts(self)
+
+
+def _require_texts(entry: Claim | Result) -> None:
+    for field, value in vars(entry).items():
+        if not isinstance(value, str) or not value.strip():
+            name = f"{type(entry).__name__}.{field}"
+            raise ValueError(f"{name} must be a non-empty text; found {value!r} in {entry}.")
 
 
 def show_report(notebook: str, claims: Sequence[Claim], results: Sequence[Result]) -> None:
     """Display a notebook's claims and results as a table and, in the same output, as JSON.
 
-    The JSON has a media type of its own. JupyterLab's renderer for ``application/json`` has
-    rank 0 and markdown's has rank 60, and the lower rank wins: with ``application/json`` a
-    reader would see a tree of brackets in place of the table. No front end renders the type
-    used here, so all show the markdown, and ``nbformat`` stores any ``+json`` type as JSON.
+    No front end renders the JSON's own media type, so that all show the table; JupyterLab would
+    prefer a tree of ``application/json``. ``nbformat`` stores any ``+json`` type as JSON.
 
-    Parameters
-    ----------
-    notebook : str
-        File name without the suffix, for example ``"02_fully_connected_network"``.
-    claims : sequence of Claim
-        At least one; shown in this order.
-    results : sequence of Result
-        At least one; the README shows them in this order.
-
-    Raises
-    ------
-    TypeError
-        If an entry is not a `Claim` or a `Result`.
-    ValueError
-        If `notebook`, `claims` or `results` is empty.
-
-    Notes
-    -----
-    Formulas in a table cell must not contain ``|``; write ``\\lvert`` and ``\\rvert``.
+    `notebook` is the file's name without the suffix. The README's results are made from the JSON.
+    Raises ValueError if `claims` or `results` is empty, TypeError if an entry is of another type.
     """
-    _require_text(notebook, "notebook")
-    _require_entries(claims, Claim, "claims")
-    _require_entries(results, Result, "results")
+    for name, entries, kind in (("claims", claims, Claim), ("results", results, Result)):
+        if len(entries) == 0:
+            raise ValueError(f"{name} is empty: a report needs at least one {kind.__name__}.")
+        for index, entry in enumerate(entries):
+            if not isinstance(entry, kind):
+                found = f"must be a {kind.__name__}; found {type(entry).__name__}."
+                raise TypeError(f"{name}[{index}] {found}")
     report = {
         "notebook": notebook,
         "results": [asdict(result) for result in results],
         "claims": [asdict(claim) for claim in claims],
     }
     table = results_markdown(report["results"]) + "\n\n" + claims_markdown(report["claims"])
-    bundle = {
-        RESULTS_MIME_TYPE: json.loads(json.dumps(report, allow_nan=False)),
-        "text/markdown": table,
-        "text/plain": f"{notebook}: {len(results)} results, {len(claims)} claims",
-    }
-    display(bundle, raw=True)
+    text = f"{notebook}: {len(results)} results, {len(claims)} claims"
+    display({RESULTS_MIME_TYPE: report, "text/markdown": table, "text/plain": text}, raw=True)
 
 
 def results_markdown(results: Sequence[dict]) -> str:
     """Return the results, as stored in the JSON, as a markdown table."""
-    rows = [
-        (r["setting"], format_value(r["reported"]), format_value(r["measured"])) for r in results
-    ]
+    rows = [(r["setting"], r["reported"], r["measured"]) for r in results]
     return markdown_table(("Setting", "Reports", "Measured here"), rows)
 
 
@@ -135,13 +94,6 @@ def claims_markdown(claims: Sequence[dict]) -> str:
         for c in claims
     ]
     return markdown_table(("Report", "Claim", "Verdict", "Evidence"), rows)
-
-
-def format_value(value: str | int | float) -> str:
-    """Return text as it is, ``12345`` as ``12,345`` and ``0.123456`` as ``0.1235``."""
-    if isinstance(value, str):
-        return value
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
 def format_iterations(value: float) -> str:
@@ -161,6 +113,45 @@ def five_numbers(history: History) -> str:
     return f"{median} ({first}–{third}; {low}–{high})"
 
 
+def mean_std(values: Sequence[float], percent: bool = False, digits: int | None = None) -> str:
+    """Mean ± standard deviation of a sample (n − 1 in the denominator), as a text.
+
+    Parameters
+    ----------
+    values : sequence of float, shape (n,)
+        One for each seed. One alone has no deviation and is shown as it is; none is "–".
+    percent : bool
+        Whether the values are shares, to be shown in per cent: "97.12 ± 0.05%".
+    digits : int, optional
+        Decimal places; default: 2 in per cent, else 3.
+    """
+    if len(values) == 0:
+        return "–"
+    values = np.asarray(values)
+    spread = [values.std(ddof=1)] if len(values) > 1 else []
+    return " ± ".join(_decimals([values.mean(), *spread], percent, digits)) + "%" * percent
+
+
+def quartiles_text(
+    values: Sequence[float], percent: bool = False, digits: int | None = None
+) -> str:
+    """Median (lower to upper quartile), as a text; the arguments are those of `mean_std`."""
+    if len(values) == 0:
+        return "–"
+    low, median, high = _decimals(np.quantile(values, (0.25, 0.5, 0.75)), percent, digits)
+    return f"{median}{'%' * percent} ({low} to {high})"
+
+
+def _decimals(values: Sequence[float], percent: bool, digits: int | None) -> list[str]:
+    places = digits if digits is not None else 2 if percent else 3
+    return [f"{value * 100**percent:z.{places}f}".replace("-", "−") for value in values]
+
+
+def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Display a markdown table."""
+    display(Markdown(markdown_table(header, rows)))
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a markdown table; ``|`` and line breaks in a cell are made harmless."""
     lines = [header, ["---"] * len(header), *rows]
@@ -169,37 +160,3 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _table_cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-def _require_text(value: object, name: str) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name} must be a non-empty text; found {value!r}.")
-
-
-def _require_entries(entries: Sequence, kind: type, name: str) -> None:
-    if len(entries) == 0:
-        raise ValueError(f"{name} is empty: a report needs at least one {kind.__name__}.")
-    for index, entry in enumerate(entries):
-        if not isinstance(entry, kind):
-            raise TypeError(
-                f"{name}[{index}] must be a {kind.__name__}; found {type(entry).__name__}."
-            )
-
-
-def _plain_value(value: object, name: str) -> str | int | float:
-    """Return `value` as a text, an int or a finite float of plain Python."""
-    if isinstance(value, str):
-        _require_text(value, name)
-        return value
-    if not isinstance(value, bool) and getattr(value, "shape", None) == ():
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise ValueError(f"{name} must be a text or a number; found {value!r}.")
-    if isinstance(value, Integral):
-        return int(value)
-    if not math.isfinite(value):
-        raise ValueError(
-            f"{name} must be finite; found {value!r}. Write in words what happened instead, "
-            "for example 'not reached'."
-        )
-    return float(value)
