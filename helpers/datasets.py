@@ -22,38 +22,25 @@ import numpy as np
 
 from helpers.files import DATA_FOLDER, file_message, find_folder, replaced_as_a_whole
 
-RANDOM_COUNT = 64
-RANDOM_ONES = 11
-RANDOM_SIDE = 4
-IMAGE_SIDE = 16
+RANDOM_COUNT, RANDOM_ONES = 64, 11
+RANDOM_SIDE, IMAGE_SIDE = 4, 16
 RADII = np.arange(1, 8)
 # Falls linearly with the radius and gives it a mean of exactly 3.5 (uniform would give 4).
 RADIUS_PROBABILITIES = (12 - RADII) / np.sum(12 - RADII)
 ELLIPSE_FORM = np.array([[1.0, -0.05], [1.0, 0.4]])
 ELLIPSE_LEVEL = 0.6
 REMEDY = (
-    "Correct the path or the file; or leave DATA_ROOT and data_root unset to use the project's "
-    "data/, which `python -m helpers.datasets` regenerates."
+    "Correct the path or the file; or leave DATA_ROOT unset to use the project's data/, which "
+    "`python -m helpers.datasets` regenerates."
 )
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """A set of labelled images.
+    """A set "random", "line" or "detection", with arrays as the module's docstring lists them.
 
-    Attributes
-    ----------
-    name : str
-        "random", "line" or "detection".
-    images : np.ndarray
-        Shape (n, height, width), values 0 (black) and 1 (white); int64 for the random set,
-        float64 for the others.
-    labels : np.ndarray
-        Shape (n,), float64, values 0 and 1.
-    widths : np.ndarray or None
-        Shape (n,), float64: the radius of each shape in pixels (detection set only).
-    source : Path or None
-        The folder that the arrays were read from; None when they were generated.
+    Images have shape (n, height, width), 0 is black and 1 white. `source` is the folder that the
+    arrays were read from, None when they were generated.
     """
 
     name: str
@@ -61,6 +48,14 @@ class ImageSet:
     labels: np.ndarray
     widths: np.ndarray | None = None
     source: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PointSet:
+    """Points of the plane, shape (n, 2), float64, and their labels 0 and 1, shape (n,), int64."""
+
+    points: np.ndarray
+    labels: np.ndarray
 
 
 def xor_points() -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +70,7 @@ def generate_random(seed: int = 0, labels: str = "teacher") -> ImageSet:
     Parameters
     ----------
     seed : int
-        Seed of the generator. The images depend on it alone, not on `labels`.
+        Seed of the generator. The images depend on it alone.
     labels : str
         "teacher": a linear function of the pixels decides, so that one neuron can separate the
         classes. "independent": the 11 ones are placed without regard to the pixels. Any other
@@ -86,7 +81,8 @@ def generate_random(seed: int = 0, labels: str = "teacher") -> ImageSet:
     if labels == "teacher":
         return ImageSet("random", images, _teacher_labels(images, rng))
     if labels == "independent":
-        return ImageSet("random", images, _independent_labels(rng))
+        ones = rng.permutation(RANDOM_COUNT)[:RANDOM_ONES]
+        return ImageSet("random", images, np.isin(np.arange(RANDOM_COUNT), ones).astype(np.float64))
     raise ValueError(f'labels: expected "teacher" or "independent", found {labels!r}')
 
 
@@ -99,22 +95,14 @@ def _distinct_bit_images(rng: np.random.Generator) -> np.ndarray:
 
 
 def _teacher_labels(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Label with 1 the images whose weighted pixel sum is above a threshold.
+    """Label with 1 the 11 images whose pixel sums, with 16 normal weights, are the highest.
 
-    The 16 weights are standard normal; the threshold lies half-way between the 11th and the 12th
-    highest sum. The weights are continuous, so sums of distinct images are distinct.
+    The threshold lies half-way to the 12th. Sums of distinct images are distinct.
     """
     pixels = images.reshape(len(images), -1)  # (64, 16)
     scores = pixels @ rng.standard_normal(pixels.shape[1])  # (64,)
     threshold = np.sort(scores)[-RANDOM_ONES - 1 : -RANDOM_ONES + 1].mean()
     return (scores > threshold).astype(np.float64)
-
-
-def _independent_labels(rng: np.random.Generator) -> np.ndarray:
-    """Place 11 ones at random among 64 labels."""
-    labels = np.zeros(RANDOM_COUNT)
-    labels[rng.permutation(RANDOM_COUNT)[:RANDOM_ONES]] = 1.0
-    return labels
 
 
 def generate_line(count: int = 64, seed: int = 0) -> ImageSet:
@@ -160,18 +148,12 @@ def generate_detection(count: int = 64, seed: int = 0) -> ImageSet:
     """Generate (count, 16, 16) images of one diamond or square, with its radius as the width.
 
     With (dx, dy) the offset of a pixel from the centre and r the radius, the diamond is
-    {|dx| + |dy| <= r} and the square {max(|dx|, |dy|) <= r}. Both lie wholly inside the image.
-    A diamond and a square of the same radius always differ: they have 2 r (r + 1) + 1 and
-    (2 r + 1)^2 pixels. The radius is 1 to 7 with probability proportional to 12 - r, hence
-    3.5 on average; the centre is uniform over the places that keep the shape inside.
+    {|dx| + |dy| <= r} and the square {max(|dx|, |dy|) <= r}. Those of one radius always differ:
+    they have 2 r (r + 1) + 1 and (2 r + 1)^2 pixels. The radius is 1 to 7 with probability
+    proportional to 12 - r; the centre is uniform over the places that keep the shape inside.
 
-    Parameters
-    ----------
-    count : int
-        Number of images, at least 1 (else ValueError). The first half (the larger one, if odd)
-        are diamonds with label 0, the rest squares with label 1.
-    seed : int
-        Seed of the generator.
+    The first half are diamonds with label 0, the rest squares with label 1; for the parameters see
+    `generate_line`.
     """
     labels = _labels_in_halves(count, first=0.0)
     rng = np.random.default_rng(seed)
@@ -186,25 +168,13 @@ def generate_detection(count: int = 64, seed: int = 0) -> ImageSet:
 
 def _labels_in_halves(count: int, first: float) -> np.ndarray:
     """Return `count` labels, `first` for the first half and 1 - `first` for the rest."""
-    if count < 1:
-        raise ValueError(f"count: expected at least 1 image, found {count}")
+    _require_some(count)
     return np.where(np.arange(count) < (count + 1) // 2, first, 1.0 - first)
 
 
-@dataclass(frozen=True, eq=False)
-class PointSet:
-    """Labelled points of the plane.
-
-    Attributes
-    ----------
-    points : np.ndarray
-        Shape (n, 2), float64.
-    labels : np.ndarray
-        Shape (n,), int64, values 0 and 1.
-    """
-
-    points: np.ndarray
-    labels: np.ndarray
+def _require_some(count: int) -> None:
+    if count < 1:
+        raise ValueError(f"count: expected at least 1, found {count}")
 
 
 def generate_ellipse(count: int, seed: int) -> PointSet:
@@ -214,57 +184,50 @@ def generate_ellipse(count: int, seed: int) -> PointSet:
     symmetric part of A counts, which is positive definite. About half of the points are in each
     class. Raises ValueError for a `count` below 1.
     """
-    if count < 1:
-        raise ValueError(f"count: expected at least 1 point, found {count}")
+    _require_some(count)
     points = np.random.default_rng(seed).standard_normal((count, 2))
     forms = np.einsum("ni,ij,nj->n", points, ELLIPSE_FORM, points)
     return PointSet(points, (forms > ELLIPSE_LEVEL).astype(np.int64))
 
 
-def load_random(data_root: str | Path | None = None) -> ImageSet:
+def load_random() -> ImageSet:
     """Load the random set: images (n, 4, 4) int64, labels (n,) float64.
 
-    Parameters
-    ----------
-    data_root : str, Path or None
-        The folder that holds the set's folder; nothing else is searched then. If None, the
-        environment's DATA_ROOT (a relative one counts from the project's folder) is searched
-        first, then the project's ``data/``. All files come from the first folder with the set.
+    All files come from the first folder that has the set: the environment's DATA_ROOT (a relative
+    one counts from the project's folder), then the project's ``data/``.
 
     Raises
     ------
     FileNotFoundError
-        If DATA_ROOT or `data_root` is no folder, or a file is missing.
+        If DATA_ROOT is no folder, or a file is missing.
     ValueError
         If a file is not a readable .npy file of the documented shape, dtype and values.
     """
-    return _load_set("random", RANDOM_SIDE, np.int64, data_root)
+    return _load_set("random", RANDOM_SIDE, np.int64)
 
 
-def load_line(data_root: str | Path | None = None) -> ImageSet:
+def load_line() -> ImageSet:
     """Load the line set: images (n, 16, 16), labels (n,), all float64. See `load_random`."""
-    return _load_set("line", IMAGE_SIDE, np.float64, data_root)
+    return _load_set("line", IMAGE_SIDE, np.float64)
 
 
-def load_detection(data_root: str | Path | None = None) -> ImageSet:
+def load_detection() -> ImageSet:
     """Load the detection set: as the line set, and widths (n,) float64. See `load_random`."""
-    return _load_set("detection", IMAGE_SIDE, np.float64, data_root)
+    return _load_set("detection", IMAGE_SIDE, np.float64)
 
 
-def _load_set(name: str, side: int, dtype: type, data_root: str | Path | None) -> ImageSet:
-    """Read the files of one set from the first folder that has it, and check them."""
-    folder = find_folder(name, data_root, REMEDY)
-    path = folder / f"{name}_imgs.npy"
-    images = _read_array(path, dtype, (side, side))
-    _require(np.isin(images, (0, 1)), images, path, "images of 0 and 1 only")
-    path = folder / f"{name}_labs.npy"
-    labels = _read_array(path, np.float64, (), count=len(images))
-    _require(np.isin(labels, (0, 1)), labels, path, "labels 0 and 1 only")
-    widths = None
-    if name == "detection":
-        path = folder / f"{name}_width.npy"
-        widths = _read_array(path, np.float64, (), count=len(images))
-        _require(np.isfinite(widths) & (widths >= 0), widths, path, "finite widths of at least 0")
+def _load_set(name: str, side: int, dtype: type) -> ImageSet:
+    folder = find_folder(name, REMEDY)
+    images_path, labels_path = folder / f"{name}_imgs.npy", folder / f"{name}_labs.npy"
+    images = _read_array(images_path, dtype, (side, side))
+    _require(np.isin(images, (0, 1)), images, images_path, "images of 0 and 1 only")
+    labels = _read_array(labels_path, np.float64, (), count=len(images))
+    _require(np.isin(labels, (0, 1)), labels, labels_path, "labels 0 and 1 only")
+    if name != "detection":
+        return ImageSet(name, images, labels, source=folder)
+    path = folder / f"{name}_width.npy"
+    widths = _read_array(path, np.float64, (), count=len(images))
+    _require(np.isfinite(widths) & (widths >= 0), widths, path, "finite widths of at least 0")
     return ImageSet(name, images, labels, widths, folder)
 
 
@@ -296,10 +259,7 @@ def _require(valid: np.ndarray, array: np.ndarray, path: Path, expected: str) ->
 
 
 def write_sets(folder: str | Path = DATA_FOLDER) -> list[Path]:
-    """Generate the three sets with seed 0, write them below `folder`, return the files' paths.
-
-    Each file is replaced as a whole: a reader never sees half of one.
-    """
+    """Generate the three sets with seed 0, write them below `folder`, return the files' paths."""
     paths = []
     for image_set in (generate_random(), generate_line(), generate_detection()):
         arrays = {"imgs": image_set.images, "labs": image_set.labels, "width": image_set.widths}
