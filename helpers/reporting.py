@@ -1,13 +1,17 @@
 """Report what a notebook measured beside what the reports claim, and numbers as texts."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from IPython.display import Markdown, display
 
-from helpers.history import History
+if TYPE_CHECKING:  # PyTorch takes seconds to import
+    from helpers.history import History
 
 RESULTS_MIME_TYPE = "application/vnd.deep-learning-basics.results+json"
 VERDICTS = ("right", "imprecise", "wrong")
