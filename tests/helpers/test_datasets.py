@@ -346,3 +346,12 @@ def test_a_file_that_is_no_sound_array_is_refused_and_not_unpickled(root):
     for damaged in (b"", sound[:9], sound[:128], sound[:-1], b"0 1 1 0", bad_header):
         path.write_bytes(damaged)
         assert_refused(path, LABELS, f"{len(damaged)} bytes that cannot be read as that")
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_no_other(root):
+    path = root / "line" / "line_labs.npy"
+    before = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt), files.replaced_as_a_whole(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 2

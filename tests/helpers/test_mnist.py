@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
@@ -188,10 +189,12 @@ def test_digits_are_scikit_learns_each_once_with_its_label_and_split_always_alik
 def test_a_download_is_checked_and_put_in_its_place_and_not_repeated(
     online, data, monkeypatch, capfd
 ):
+    said = []
+    monkeypatch.setattr(pooch.get_logger(), "handle", said.append)
     assert load_mnist().description.endswith("read from data/.")
     assert found_in(data) == found_in(online / "MNIST")
     assert all(path.stat().st_mode & 0o044 == 0o044 for path in data.rglob("*ubyte"))
-    assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", "") and said == []
     (data / mnist.FOLDER / NAMES[3]).unlink()
     (online / f"{NAMES[0]}.gz").unlink()  # what is there is not asked for again
     assert load_mnist().is_mnist
