@@ -1,4 +1,4 @@
-"""What an ensemble's training leaves behind, and the recorder that collects it."""
+"""What the training of many networks leaves behind."""
 
 from __future__ import annotations
 
@@ -6,35 +6,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
-Parameters = dict[str, Tensor]
+Parameters = dict[str, Tensor]  # name -> tensor, shape (members, ...)
 
 
 @dataclass(frozen=True)
 class History:
-    """What happened while an ensemble was trained.
+    """What happened while one network per seed was trained.
+
+    A member's training ends when it is solved or has diverged, else with all others.
 
     Attributes
     ----------
     seeds : int array, shape (members,)
-    curves : name -> float32 array, shape (members, iterations + 1)
-        Column t is measured after t updates, so column 0 is the untrained network. A diverged
-        member's values are NaN from the iteration at which its loss stopped being finite.
-    solved_at : float array, shape (members,)
-        The number of updates after which the stopping metric was first 1; infinite if it never was.
-    diverged_at : float array, shape (members,)
-        The number of updates after which the loss was first not finite; infinite if it always was.
+    curves : name -> float32 array, shape (members, points)
+        Point t is measured after t updates, so point 0 is the untrained network: on all samples
+        (then there is one point more than there were updates), or on the mini-batch of the next
+        update. NaN after a member's training has ended, and where its loss is not finite.
+    solved_at, diverged_at : float arrays, shape (members,)
+        The number of updates after which the stopping metric was first 1, or a loss was first not
+        finite; infinite if that never was.
     parameters : name -> tensor, shape (members, ...)
-        Each member's parameters when it was first solved (the last ones if it never was): what
-        training that member alone would have returned.
-    final_parameters : name -> tensor, shape (members, ...)
-        The parameters after the last iteration of the whole ensemble.
+        Each member's parameters (and running statistics) when its training ended.
     snapshots : iteration -> parameters
-        Copies taken at the iterations that were asked for, as far as the training got.
+        Copies taken at the iterations that were asked for, as far as the training got; of members
+        whose training had ended, what they ended with.
+    evaluations : data's name -> {name -> float32 array, shape (members, evaluations)}
+        Losses and metrics on other data; NaN once a member's training has ended.
+    evaluated_at, evaluated_after : arrays, shape (evaluations,)
+        The updates, and the seconds of training, before each evaluation.
     seconds : float
-        Wall-clock time of the training loop.
+        Wall-clock time of the training, without evaluations.
     """
 
     seeds: np.ndarray
@@ -42,8 +45,10 @@ class History:
     solved_at: np.ndarray
     diverged_at: np.ndarray
     parameters: Parameters
-    final_parameters: Parameters
     snapshots: dict[int, Parameters]
+    evaluations: dict[str, dict[str, np.ndarray]]
+    evaluated_at: np.ndarray
+    evaluated_after: np.ndarray
     seconds: float
 
     @property
@@ -53,7 +58,7 @@ class History:
 
     @property
     def iterations(self) -> int:
-        """Number of updates that were made."""
+        """Number of points of the longest curve, less the one before the first update."""
         return next(iter(self.curves.values())).shape[1] - 1
 
     @property
@@ -61,20 +66,20 @@ class History:
         """Whether each member's stopping metric ever was 1; bool array, shape (members,)."""
         return np.isfinite(self.solved_at)
 
-    def curve(self, name: str, after_solved: str = "keep") -> np.ndarray:
-        """One measured quantity of all members, shape (members, iterations + 1).
+    def curve(self, name: str, after_end: str = "keep") -> np.ndarray:
+        """One measured quantity of all members, shape (members, points).
 
-        `after_solved="keep"` returns the whole curve, `"cut"` sets it to NaN after the iteration
-        at which the member was solved, where training that member alone would have ended.
+        `after_end="keep"` repeats a solved member's last value up to the last point, `"cut"` leaves
+        NaN there. A diverged member's values are NaN either way.
         """
         if name not in self.curves:
             raise KeyError(f"no curve {name!r}; this history has {sorted(self.curves)}")
-        if after_solved not in ("keep", "cut"):
-            raise ValueError(f"after_solved is 'keep' or 'cut', not {after_solved!r}")
-        if after_solved == "keep":
+        if after_end not in ("keep", "cut"):
+            raise ValueError(f"after_end is 'keep' or 'cut', not {after_end!r}")
+        if after_end == "cut":
             return self.curves[name]
-        later = np.arange(self.iterations + 1) > self.solved_at[:, None]
-        return np.where(later, np.nan, self.curves[name])
+        last = np.minimum(np.arange(self.iterations + 1), self.solved_at[:, None]).astype(int)
+        return np.take_along_axis(self.curves[name], last, axis=1)
 
     def quantiles(self, probabilities: Sequence[float] = (0.25, 0.5, 0.75)) -> np.ndarray:
         """Quantiles of `solved_at`; an unsolved member counts as later than every solved one.
@@ -83,66 +88,3 @@ class History:
         cross from a finite number to infinity); infinite where too few members were solved.
         """
         return np.quantile(self.solved_at, probabilities, method="inverted_cdf")
-
-
-class Recorder:
-    """Keeps curves, first solutions, divergences and snapshots while an ensemble trains."""
-
-    def __init__(self, names, n_losses, stop_when, parameters, max_iterations, snapshots_at):
-        first = next(iter(parameters.values()))
-        self.names, self.n_losses, self.live = names, n_losses, parameters
-        self.stop_row = names.index(stop_when) if stop_when else None
-        self.values = first.new_empty((max_iterations + 1, len(names), len(first)))
-        self.waiting = torch.ones(len(first), dtype=torch.bool, device=first.device)
-        self.solved_at = torch.full((len(first),), torch.inf, dtype=torch.float64)
-        self.at_solution = None
-        self.snapshots_at, self.snapshots = frozenset(snapshots_at), {}
-        self.finished = False
-        self.iteration = 0
-
-    def record(self, iteration: int, values: Tensor) -> None:
-        """Store one iteration's values, shape (names, members)."""
-        self.iteration = iteration
-        self.values[iteration] = values
-        if iteration in self.snapshots_at:
-            self.snapshots[iteration] = _copy(self.live)
-        if not bool(torch.isfinite(values[: self.n_losses].sum())):
-            self.waiting &= torch.isfinite(values[: self.n_losses]).all(0)
-        if self.stop_row is None:
-            return
-        newly = self.waiting & (values[self.stop_row] == 1)
-        if bool(newly.any()):
-            self._keep_solutions(iteration, newly)
-        self.finished = not bool(self.waiting.any())
-
-    def _keep_solutions(self, iteration: int, newly: Tensor) -> None:
-        if self.at_solution is None:
-            self.at_solution = _copy(self.live)
-        for name, kept in self.at_solution.items():
-            kept[newly] = self.live[name].detach()[newly]
-        self.solved_at[newly.cpu()] = iteration
-        self.waiting &= ~newly
-
-    def history(self, seeds: np.ndarray, seconds: float) -> History:
-        values = self.values[: self.iteration + 1].float().cpu().numpy().transpose(1, 2, 0)
-        broken = ~np.isfinite(values[: self.n_losses]).all(0)  # (members, iterations + 1)
-        diverged_at = np.where(broken.any(1), broken.argmax(1), np.inf)
-        values = np.where(np.maximum.accumulate(broken, axis=1), np.nan, values)
-        final = _copy(self.live)
-        solved_at = self.solved_at.numpy()
-        solved = torch.as_tensor(np.isfinite(solved_at))
-        kept = self.at_solution or final
-        parameters = {
-            name: torch.where(
-                solved.to(last.device).view(-1, *[1] * (last.dim() - 1)), kept[name], last
-            )
-            for name, last in final.items()
-        }
-        curves = dict(zip(self.names, values, strict=True))
-        return History(
-            seeds, curves, solved_at, diverged_at, parameters, final, self.snapshots, seconds
-        )
-
-
-def _copy(parameters: Parameters) -> Parameters:
-    return {name: parameter.detach().clone() for name, parameter in parameters.items()}

@@ -1,0 +1,102 @@
+"""Losses and metrics of many networks at once.
+
+Each is a function of the outputs of all members, shape (members, n, ...), and of targets of the
+same shape. It returns one number per sample, (members, n), whose mean over the samples counts; or
+one per member, (members,). A network's single output has no axis of its own: (members, n).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Function = Callable[[Any, Any], Tensor]
+
+
+def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Minus the logarithm of the probability given to each label; labels in {0, 1}.
+
+    With m the logit, counted positive on the label's side, it is -ln σ(m) = max(-m, 0) - ln σ(|m|),
+    which doesn't overflow. (PyTorch's own calls log1p, which takes longer than the whole network.)
+    """
+    margins = (2 * labels - 1) * logits
+    return torch.relu(-margins) - torch.log(torch.sigmoid(margins.abs()))
+
+
+def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """Squared difference between sigmoid output and label."""
+    return (torch.sigmoid(logits) - labels) ** 2
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy after a softmax; logits (members, n, classes), labels (members, n) of ints."""
+    return F.cross_entropy(logits.movedim(2, 1), labels, reduction="none")
+
+
+def binary_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Whether each logit has the sign of its label; labels in {0, 1}."""
+    return (logits > 0) == (labels > 0.5)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Whether the highest logit is the label's; logits (members, n, classes)."""
+    return logits.argmax(2) == labels
+
+
+def _squared_error_slope(logits: Tensor, labels: Tensor) -> Tensor:
+    p = torch.sigmoid(logits)
+    return 2 * (p - labels) * p * (1 - p)
+
+
+def _cross_entropy_slope(logits: Tensor, labels: Tensor) -> Tensor:
+    slope = torch.softmax(logits, 2)
+    return slope.scatter_add_(2, labels[..., None], -torch.ones_like(slope[..., :1]))
+
+
+SLOPES = {  # derivative of one sample's loss with respect to its outputs, as 02 and 07 derive it
+    binary_cross_entropy: lambda logits, labels: torch.sigmoid(logits) - labels,
+    squared_error: _squared_error_slope,
+    cross_entropy: _cross_entropy_slope,
+}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is descended, the weighted sum of `losses`, and what is recorded, `metrics` too."""
+
+    losses: Mapping[str, Function]
+    metrics: Mapping[str, Function]
+    weights: Mapping[str, float]
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.losses, *self.metrics]
+
+    def values(self, outputs: Any, targets: Any) -> list[Tensor]:
+        """Each loss and then each metric of each member: tensors of shape (members,)."""
+        functions = [*self.losses.values(), *self.metrics.values()]
+        return [_per_member(function(outputs, targets)) for function in functions]
+
+    def slopes(self, outputs: tuple[Tensor, ...], targets: Any) -> tuple[Tensor, ...]:
+        """Derivatives of each member's weighted sum of losses with respect to its outputs."""
+        if len(self.losses) == 1 and (loss := next(iter(self.losses.values()))) in SLOPES:
+            share = self.weights.get(next(iter(self.losses)), 1.0) / outputs[0].shape[1]
+            return (SLOPES[loss](outputs[0], targets).mul_(share),)
+        with torch.enable_grad():
+            leaves = tuple(output.detach().requires_grad_() for output in outputs)
+            found = leaves[0] if len(leaves) == 1 else leaves
+            terms = [
+                self.weights.get(name, 1.0) * _per_member(loss(found, targets)).sum()
+                for name, loss in self.losses.items()
+            ]
+            return torch.autograd.grad(sum(terms), leaves)
+
+
+def _per_member(values: Tensor) -> Tensor:
+    """The mean over the samples, where it is not yet taken."""
+    return values if values.dim() == 1 else values.sum(1) / values.shape[1]
