@@ -1,29 +1,32 @@
 """Find what must not be in a stored notebook, and what must be.
 
-`hygiene_faults` checks one notebook, `setup_faults` that all have the same setup cell, and
-`link_faults` the relative links of any markdown text. A fault is a sentence for whoever mends it.
+`hygiene_faults` checks one notebook, `link_faults` the relative links of any markdown text. A fault
+is a sentence for whoever mends it.
 """
 
-import ast
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from nbformat import NotebookNode
 
-from tests.tools.exercises import CHECK_TAG, SOLUTION_TAG
-from tests.tools.notebook_tools import cell_tags, read_notebook, stored_report
+from tests.tools.execute_notebooks import INTERACTIVE_TAG, NOTEBOOK_METADATA
+from tests.tools.exercises import CHECK_TAG, SOLUTION_TAG, exercise_faults
+from tests.tools.notebook_tools import cell_tags, read_notebook, stored_report, stored_repository
 
 MAX_BYTES = 2_000_000
 MAX_CODE_LINES = 20
 KNOWN_TAGS = {
-    *("setup", "imports", "implementation", "interactive", "nbval-check-output"),
-    *(SOLUTION_TAG, CHECK_TAG),
+    *("setup", "imports", "implementation", "nbval-check-output"),
+    *(INTERACTIVE_TAG, SOLUTION_TAG, CHECK_TAG),
 }
 LAST_SECTIONS = ("Reports against measurements", "Further exercises")
+# The setup cell's last line, because PyTorch reads the number of threads when it is imported.
+IMPORT_HELPERS = "import helpers  # noqa: E402, F401 - before torch: sets how many threads it takes"
+OWN_THREADS = re.compile(r"set_num_threads|threadpool|OMP_\w+")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 MACHINE_PATH = re.compile(
@@ -32,6 +35,7 @@ MACHINE_PATH = re.compile(
 )
 BUNDLED_DIGITS = "Digits in use: bundled digits"  # how helpers.mnist describes them
 PROGRESS_BAR = re.compile(r"\d%\||\d\s?(?:it/s|s/it)\b|\r")
+ASSERTION = re.compile(r"^\s*assert\b|\bassert_\w+\(", re.MULTILINE)
 MINUTES = re.compile(r"\babout (\d+(?:\.\d+)?|one|a|half a) CPU minutes?\b")
 BADGE = re.compile(
     r"https://colab\.research\.google\.com/github/([^/\s]+/[^/\s]+)/blob/main/([^)\s]+)"
@@ -40,14 +44,6 @@ BADGE_LINE = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
 REPOSITORY = re.compile(r'^REPOSITORY = "https://github\.com/([^"]+)"$', re.MULTILINE)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)[^)]*\)")
 CODE_OR_MATHS = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Section:
-    """A ``## `` heading with the cells up to the next one; its own markdown cell comes first."""
-
-    heading: str
-    cells: list[NotebookNode]
 
 
 @dataclass(frozen=True)
@@ -60,48 +56,36 @@ class StoredNotebook:
     def node(self) -> NotebookNode:
         return read_notebook(self.path)
 
-    @cached_property
-    def code(self) -> list[tuple[int, NotebookNode]]:
-        """Code cells, each with its position in the notebook, counted from 1."""
-        return [(i, c) for i, c in enumerate(self.node.cells, start=1) if c.cell_type == "code"]
+    def cells(self, kind: str) -> list[tuple[int, NotebookNode]]:
+        """Return the cells of a type, each with its position in the notebook, counted from 1."""
+        return [(i, c) for i, c in enumerate(self.node.cells, start=1) if c.cell_type == kind]
 
     @cached_property
-    def markdown(self) -> list[tuple[int, NotebookNode]]:
-        """Markdown cells, each with its position in the notebook, counted from 1."""
-        return [(i, c) for i, c in enumerate(self.node.cells, start=1) if c.cell_type == "markdown"]
-
-    @cached_property
-    def sections(self) -> list[Section]:
-        sections: list[Section] = []
+    def sections(self) -> list[tuple[str, list[NotebookNode]]]:
+        """Each ``## `` heading with its cell and those up to the next heading."""
+        sections: list[tuple[str, list[NotebookNode]]] = []
         for cell in self.node.cells:
             if cell.cell_type == "markdown":
-                sections += [Section(text, []) for text in headings(cell.source, level=2)]
+                sections += [(text, []) for text in headings(cell.source, level=2)]
             if sections:
-                sections[-1].cells.append(cell)
+                sections[-1][1].append(cell)
         return sections
 
 
-def hygiene_faults(path: Path) -> list[str]:
+def hygiene_faults(book: StoredNotebook) -> list[str]:
     """Return the faults of a stored notebook, an empty list if it has none."""
-    book = StoredNotebook(path)
     return [fault for check in CHECKS for fault in check(book)]
 
 
-def setup_faults(paths: Sequence[Path]) -> list[str]:
-    """Return the notebooks whose setup cell differs from the first notebook's."""
-    sources = [_setup_source(StoredNotebook(path)) for path in paths]
-    return [
-        f"{path.name}: the setup cell differs from that of {paths[0].name}"
-        for path, source in zip(paths, sources, strict=True)
-        if source != sources[0]
-    ]
+def setup_source(book: StoredNotebook) -> str:
+    """Return the source of the first setup cell, "" if there is none."""
+    return next((cell.source for _, cell in book.cells("code") if "setup" in cell_tags(cell)), "")
 
 
 def link_faults(markdown: str, path: Path) -> list[str]:
     """Return the relative links and images of a text in `path` that lead nowhere.
 
-    Anchors are compared with the headings of the text itself or of the linked notebook or
-    markdown file, in the form that JupyterLab (notebooks) or GitHub (markdown) gives them.
+    Anchors are those that JupyterLab (notebooks) or GitHub (markdown) makes of headings.
     """
     faults = []
     for _, _, target in LINK.findall(CODE_OR_MATHS.sub("", markdown)):
@@ -125,14 +109,10 @@ def headings(markdown: str, level: int | None = None) -> list[str]:
 
 def _anchors(path: Path) -> set[str]:
     if path.suffix == ".ipynb":
-        texts = [c.source for _, c in StoredNotebook(path).markdown]
+        texts = [c.source for _, c in StoredNotebook(path).cells("markdown")]
         return {heading.replace(" ", "-") for text in texts for heading in headings(text)}
     slugs = (heading.lower().replace(" ", "-") for heading in headings(path.read_text("utf-8")))
     return {re.sub(r"[^\w-]", "", slug) for slug in slugs}
-
-
-def _setup_source(book: StoredNotebook) -> str | None:
-    return next((cell.source for _, cell in book.code if "setup" in cell_tags(cell)), None)
 
 
 def _output_texts(cell: NotebookNode) -> Iterator[str]:
@@ -145,33 +125,21 @@ def _output_texts(cell: NotebookNode) -> Iterator[str]:
                 yield data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
 
 
-def _has_figure(cell: NotebookNode) -> bool:
-    return any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
-
-
-def _has_assertion(cell: NotebookNode) -> bool:
-    """Say whether a code cell has an ``assert`` statement or calls an ``assert_…`` function."""
+def _has_figure_or_assertion(cell: NotebookNode) -> bool:
     if cell.cell_type != "code":
         return False
-    for node in ast.walk(ast.parse(cell.source)):
-        called = node.func if isinstance(node, ast.Call) else None
-        name = getattr(called, "attr", getattr(called, "id", ""))
-        if isinstance(node, ast.Assert) or name.startswith("assert_"):
-            return True
-    return False
+    figure = any("image/png" in output.get("data", {}) for output in cell.outputs)
+    return figure or bool(ASSERTION.search(cell.source))
 
 
 def _check_execution(book: StoredNotebook) -> Iterator[str]:
-    counts = [cell.execution_count for _, cell in book.code]
-    unexecuted = [i for i, cell in book.code if cell.execution_count is None]
-    if unexecuted:
-        yield f"cell {unexecuted[0]} was not executed"
-    elif counts != list(range(1, len(counts) + 1)):
+    counts = [cell.execution_count for _, cell in book.cells("code")]
+    if counts != list(range(1, len(counts) + 1)):
         yield f"the cells were executed as {counts}, not from top to bottom in one fresh kernel"
 
 
 def _check_outputs(book: StoredNotebook) -> Iterator[str]:
-    for i, cell in book.code:
+    for i, cell in book.cells("code"):
         if any(output.output_type == "error" for output in cell.outputs):
             yield f"cell {i} stores an error"
         if any(output.get("name") == "stderr" for output in cell.outputs):
@@ -196,20 +164,19 @@ def _check_file(book: StoredNotebook) -> Iterator[str]:
     size = book.path.stat().st_size
     if size > MAX_BYTES:
         yield f"the file has {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f}"
-    if "widgets" in book.node.metadata:
-        yield "the metadata has widget state"
-    kernel = book.node.metadata.get("kernelspec", {}).get("name")
-    if kernel != "python3":
-        yield f"the kernel is named {kernel!r}, not 'python3'"
+    if book.node.metadata != NOTEBOOK_METADATA:
+        yield "its metadata are not what tests.tools.execute_notebooks writes; run that command"
 
 
 def _check_code_cells(book: StoredNotebook) -> Iterator[str]:
-    for i, cell in book.code:
+    for i, cell in book.cells("code"):
         count = sum(bool(line.strip()) for line in cell.source.splitlines())
-        if count > MAX_CODE_LINES:
+        if count > MAX_CODE_LINES and "setup" not in cell_tags(cell):
             yield f"cell {i} has {count} lines, more than {MAX_CODE_LINES}"
         for tag in set(cell_tags(cell)) - KNOWN_TAGS:
             yield f"cell {i} has the unknown tag {tag!r}"
+        if found := OWN_THREADS.search(cell.source):
+            yield f"cell {i} has {found.group()}: helpers/__init__.py alone sets the threads"
 
 
 def _check_title(book: StoredNotebook) -> Iterator[str]:
@@ -221,30 +188,28 @@ def _check_title(book: StoredNotebook) -> Iterator[str]:
 
 
 def _check_badge_and_setup(book: StoredNotebook) -> Iterator[str]:
-    setup = [cell for _, cell in book.code if "setup" in cell_tags(cell)]
-    if len(setup) != 1 or setup[0] is not book.code[0][1]:
+    setup = [cell for _, cell in book.cells("code") if "setup" in cell_tags(cell)]
+    if len(setup) != 1 or setup[0] is not book.cells("code")[0][1]:
         yield "the first code cell is not the one cell with the tag 'setup'"
-    badge = BADGE.search(book.node.cells[0].source)
-    if not badge:
-        yield "the title cell has no Colab badge"
-        return
-    if badge[2] != f"notebooks/{book.path.name}":
-        yield f"the Colab badge opens {badge[2]}, not this notebook"
-    repository = REPOSITORY.search(_setup_source(book) or "")
-    if repository and repository[1] != badge[1]:
-        yield f"the Colab badge opens {badge[1]}, the setup cell clones {repository[1]}"
+    if not setup_source(book).endswith(f"\n{IMPORT_HELPERS}"):
+        yield f"the setup cell does not end with the line {IMPORT_HELPERS}"
+    cloned = REPOSITORY.findall(setup_source(book))
+    if cloned != [stored_repository()]:
+        yield f"the setup cell clones {cloned}, pyproject.toml has {stored_repository()}"
+    badge = BADGE.findall(book.node.cells[0].source)[:1]
+    expected = [(stored_repository(), f"notebooks/{book.path.name}")]
+    if badge != expected:
+        yield f"the Colab badge opens {badge}, not {expected}"
 
 
 def _check_sections(book: StoredNotebook) -> Iterator[str]:
-    for section in book.sections:
-        if section.heading in LAST_SECTIONS:
-            continue
-        if not any(_has_figure(cell) or _has_assertion(cell) for cell in section.cells):
-            yield f"the section {section.heading!r} has neither a figure nor an assertion"
+    for heading, cells in book.sections:
+        if heading not in LAST_SECTIONS and not any(map(_has_figure_or_assertion, cells)):
+            yield f"the section {heading!r} has neither a figure nor an assertion"
 
 
 def _check_end(book: StoredNotebook) -> Iterator[str]:
-    last = tuple(section.heading for section in book.sections[-2:])
+    last = tuple(heading for heading, _ in book.sections[-2:])
     if last != LAST_SECTIONS:
         yield f"the last two sections are {last}, not {LAST_SECTIONS}"
         return
@@ -256,13 +221,12 @@ def _check_end(book: StoredNotebook) -> Iterator[str]:
 
 
 def _check_markdown(book: StoredNotebook) -> Iterator[str]:
-    for i, cell in book.markdown:
+    for i, cell in book.cells("markdown"):
         text = CODE_OR_MATHS.sub("", cell.source)
         for fault in link_faults(cell.source, book.path):
             yield f"cell {i}: {fault}"
-        if any(mark and not alt.strip() for mark, alt, _ in LINK.findall(text)):
-            yield f"cell {i} has an image without alt text"
-        if any("alt=" not in tag for tag in re.findall(r"<img\b[^>]*>", text)):
+        alts = [alt.strip() for mark, alt, _ in LINK.findall(text) if mark]
+        if not all(alts) or any("alt=" not in tag for tag in re.findall(r"<img\b[^>]*>", text)):
             yield f"cell {i} has an image without alt text"
 
 
@@ -277,4 +241,5 @@ CHECKS = (
     _check_sections,
     _check_end,
     _check_markdown,
+    lambda book: exercise_faults(book.node),
 )

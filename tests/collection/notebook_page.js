@@ -1,4 +1,4 @@
-// What tests/notebook_page.py asks the page of JupyterLab; it runs in the browser.
+// What notebook_page.py asks the page of JupyterLab; it runs in the browser.
 
 // JupyterLab shows a raised error as text on stderr, too.
 const STDERR = '[data-mime-type$="jupyter.stderr"], [data-mime-type$="jupyter.error"]';
@@ -87,16 +87,4 @@ function figureOf(handle) {
   [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
   canvas.getContext("2d").drawImage(image, 0, 0);
   return canvas.toDataURL();
-}
-
-// Scroll the notebook down to `top` pixels; say which part of the page continues there.
-function scrollNotebook(top) {
-  const panel = document.querySelector(".jp-Notebook .jp-WindowedPanel-outer");
-  panel.scrollTop = top;
-  const box = panel.getBoundingClientRect();
-  const skipped = top - panel.scrollTop; // at the end, the panel cannot scroll as far
-  return {
-    clip: { x: box.x, y: box.y + skipped, width: box.width, height: box.height - skipped },
-    more: top + box.height - skipped < panel.scrollHeight - 1,
-  };
 }

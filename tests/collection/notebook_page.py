@@ -1,10 +1,8 @@
 """A notebook's page in JupyterLab: run it by the menu, look at it, move its sliders.
 
-What is asked of the page itself is in ``notebook_page.js``; `jupyterlab_in_chromium`, in this
-folder, opens such a page.
+What is asked of the page itself is in ``notebook_page.js``.
 """
 
-import base64
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +18,12 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 
 INSPECTION = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
-WINDOW = (1440, 900)  # a common laptop's
-SCREENSHOT_HEIGHT = 1600
-OPEN_SECONDS = 120
+OPEN_SECONDS = 300
 REST_SECONDS = 30
 
 
 class RunFailed(Exception):
-    """JupyterLab did not start, or a cell raised, took too long or took the kernel with it."""
+    """A cell raised, took too long or took the kernel with it, or JupyterLab did not answer."""
 
 
 def wait_until(
@@ -38,19 +34,11 @@ def wait_until(
     while not condition():
         if time.monotonic() > end:
             raise RunFailed(f"after {seconds:g} s: {complaint()}")
-        time.sleep(1)
+        time.sleep(0.5)
 
 
 class NotebookPage:
-    """A notebook in JupyterLab, as the browser shows it.
-
-    Parameters
-    ----------
-    window : WebDriver
-        The browser.
-    notebook : NotebookNode
-        The stored notebook, with its outputs: what is expected on the page.
-    """
+    """A notebook in JupyterLab, as the browser shows it, beside what is stored of it."""
 
     def __init__(self, window: WebDriver, notebook: NotebookNode) -> None:
         self.window, self.notebook = window, notebook
@@ -62,37 +50,32 @@ class NotebookPage:
 
         def is_open() -> bool:
             page = self._inspect()
-            ready = len(page["cells"]) == count and not page["dialog"]
-            return ready and page["status"] == "idle"
+            ready = page["status"] == "idle" and not page["dialog"]
+            return ready and len(page["cells"]) == count
 
         wait_until(is_open, OPEN_SECONDS, lambda: f"{count} cells are expected: {self._state()}")
 
     def run_all(self, seconds: float) -> None:
         """Choose Run → Run All Cells and wait until every code cell ran and the page is at rest.
 
-        An error in the last cell is not raised, but among the `faults`.
-
-        Raises
-        ------
-        RunFailed
-            When the run stops at a cell, with the cell's source and the error; when JupyterLab
-            asks something, for instance since the kernel died; when the time is over.
+        Raises `RunFailed` when the run stops at a cell, when JupyterLab asks something, for
+        instance since the kernel died, and when the time is over. An error in the last cell is
+        not raised, but among the `faults`.
         """
         self._click_text(".lm-MenuBar-item", "Run")
         self._click_text(".lm-Menu-item", "Run All Cells")
         wait_until(self._has_run, seconds, lambda: f"not all cells ran: {self._state()}")
         # MathJax and the widgets are drawn a little later than the kernel is idle.
-        self._rest()
+        before, end = None, time.monotonic() + REST_SECONDS
+        while (now := self._inspect()) != before and time.monotonic() < end:
+            before = now
+            time.sleep(1)
 
     def _has_run(self) -> bool:
         page = self._inspect()
         if page["dialog"]:
             raise RunFailed(f"JupyterLab asks: {self._state()}")
-        code = [
-            (cell, seen)
-            for cell, seen in zip(self.notebook.cells, page["cells"], strict=True)
-            if seen["code"]
-        ]
+        code = [(cell, seen) for cell, seen in self._cells(page) if seen["code"]]
         if page["status"] != "idle" or any(seen["running"] for _, seen in code):
             return False
         cell, last = max(code, key=lambda item: item[1]["count"])
@@ -100,22 +83,13 @@ class NotebookPage:
             raise RunFailed("\n".join([f"cell {cell.id} failed", cell.source, *last["stderr"]]))
         return last["count"] > 0
 
-    def _rest(self) -> None:
-        """Wait until two looks at the page, a second apart, see the same; not for ever."""
-        before, end = None, time.monotonic() + REST_SECONDS
-        while (now := self._inspect()) != before and time.monotonic() < end:
-            before = now
-            time.sleep(1)
-
     def faults(self) -> list[str]:
         """Return what is wrong on the page after `run_all`, a sentence each, with the cell."""
         found = []
-        for cell, seen in zip(self.notebook.cells, self._inspect()["cells"], strict=True):
-            expected = sum(
-                "image/png" in output.get("data", {}) for output in cell.get("outputs", [])
-            )
-            if seen["images"] < expected:
-                found.append(f"{cell.id}: {seen['images']} figures, {expected} are stored")
+        for cell, seen in self._cells(self._inspect()):
+            stored = sum("image/png" in out.get("data", {}) for out in cell.get("outputs", []))
+            if seen["images"] < stored:
+                found.append(f"{cell.id}: {seen['images']} figures, {stored} are stored")
             found += [f"{cell.id}: {fault}" for fault in seen["faults"]]
         return found
 
@@ -124,13 +98,7 @@ class NotebookPage:
         return self.window.find_elements(By.CSS_SELECTOR, ".widget-slider .noUi-handle")
 
     def move_slider(self, handle: WebElement, seconds: float) -> None:
-        """Move a slider by a key; wait until the figure in its output is another one.
-
-        Raises
-        ------
-        RunFailed
-            If there is no figure, or if after `seconds` its pixels are still the same.
-        """
+        """Move a slider by a key; wait until the figure in its output has other pixels."""
         before = self._figure_of(handle)
         if before is None:
             raise RunFailed("no figure belongs to the slider")
@@ -145,31 +113,6 @@ class NotebookPage:
     def _figure_of(self, handle: WebElement) -> str | None:
         return self.window.execute_script(INSPECTION + "return figureOf(arguments[0])", handle)
 
-    def save_screenshots(self, folder: Path, name: str) -> list[Path]:
-        """Write the whole notebook, from top to bottom, as ``folder/name-01.png`` and so on."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob(f"{name}-[0-9][0-9].png"):
-            old.unlink()
-        size = {"width": WINDOW[0], "height": SCREENSHOT_HEIGHT}
-        metrics = {**size, "deviceScaleFactor": 1, "mobile": False}
-        self.window.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        self._rest()
-        written = []
-        try:
-            top, more = 0, True
-            while more:
-                view = self.window.execute_script(
-                    INSPECTION + "return scrollNotebook(arguments[0])", top
-                )
-                clip = {**view["clip"], "scale": 1}
-                shot = self.window.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip})
-                written.append(folder / f"{name}-{len(written) + 1:02}.png")
-                written[-1].write_bytes(base64.b64decode(shot["data"]))
-                top, more = top + view["clip"]["height"], view["more"]
-        finally:
-            self.window.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        return written
-
     def _click_text(self, selector: str, text: str) -> None:
         """Click the element that shows this text as soon as it is there."""
 
@@ -183,17 +126,19 @@ class NotebookPage:
                 pass  # JupyterLab has drawn the menu again, or asks something
             return False
 
-        wait_until(found, 20, lambda: f"cannot click {text!r}: {self._state()}")
+        wait_until(found, OPEN_SECONDS, lambda: f"cannot click {text!r}: {self._state()}")
 
     def _state(self) -> str:
         """Describe the page for somebody who was not there."""
         page = self._inspect()
-        cells = list(zip(self.notebook.cells, page["cells"], strict=False))
-        open_cells = [cell.id for cell, seen in cells if seen["code"] and not seen["count"]]
+        count = sum(cell["count"] > 0 for cell in page["cells"])
         return (
-            f"{len(cells)} cells, kernel {page['status']}, dialog {page['dialog']!r}, "
-            f"not run: {', '.join(open_cells) or 'none'}"
+            f"{len(page['cells'])} cells, of which {count} were run, kernel {page['status']}, "
+            f"dialog {page['dialog']!r}"
         )
+
+    def _cells(self, page: dict) -> list[tuple[NotebookNode, dict]]:
+        return list(zip(self.notebook.cells, page["cells"], strict=True))
 
     def _inspect(self) -> dict:
         return self.window.execute_script(INSPECTION + "return inspectPage()")

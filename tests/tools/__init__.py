@@ -1,1 +1,1 @@
-"""Commands of the maintainers: execute, exercises, results table, gallery, stamp, Colab."""
+"""Commands of the maintainers: execute, exercises, results table, gallery, Colab."""

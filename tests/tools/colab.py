@@ -1,9 +1,10 @@
 """Run the notebooks as Colab does: each alone in a folder, cloning the project by its setup cell.
 
 ``python -m tests.tools.colab [notebooks]`` installs Colab's versions of the packages in `VERSIONS`
-into a temporary folder, which the kernels search first. The repository that is cloned holds this
-project's files, a module stands for ``google.colab``, and a temporary folder for ``/content``.
-Not matched: Colab's Python, its system, and its torch, which is the installed one.
+into a temporary folder, which the kernels search first, and runs two notebooks at a time. The
+repository that is cloned holds this project's files, a module stands for ``google.colab``, and a
+temporary folder for ``/content``. Not matched: Colab's Python, its system, and its torch, which is
+the installed one.
 """
 
 import argparse
@@ -11,15 +12,21 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from nbformat.v4 import new_code_cell
 
-from tests.tools.execute_notebooks import NotebookFailure, run_notebook, write_atomically
-from tests.tools.notebook_tools import PROJECT, cell_tags, notebook_paths, read_notebook
-from tests.tools.stamp_repository import stored_repository
+from tests.tools.execute_notebooks import CELL_SECONDS, execute_all, run_notebook
+from tests.tools.notebook_tools import (
+    PROJECT,
+    cell_tags,
+    notebook_paths,
+    read_notebook,
+    stored_repository,
+    write_notebook,
+)
 
 VERSIONS = {
     "numpy": "2.0.2",
@@ -28,6 +35,7 @@ VERSIONS = {
     "ipywidgets": "7.7.1",
     "ipykernel": "6.17.1",
 }
+AT_ONCE = 2  # notebooks, each of which takes a core
 # What the setup cell clones, and no more: environments and caches are left out.
 CLONED = ("helpers", "data", "notebooks", "README.md", "LICENSE")
 STAND_IN = """
@@ -74,12 +82,13 @@ def colab_environment(repository: Path, packages: Path, folder: Path) -> dict[st
     packages : Path
         Folder that Python searches first.
     folder : Path
-        An existing folder for IPython's settings.
+        A folder for IPython's settings.
     """
     startup = folder / "profile_default" / "startup"
     startup.mkdir(parents=True, exist_ok=True)
     (startup / "00-colab.py").write_text(STAND_IN, encoding="utf-8")
-    unset = {"DATA_ROOT", "PYTHONPATH"}
+    # Not the number of threads either: there, the setup cell alone sets it.
+    unset = {"DATA_ROOT", "PYTHONPATH", "OMP_NUM_THREADS", "OMP_WAIT_POLICY"}
     return {name: value for name, value in os.environ.items() if name not in unset} | {
         "PYTHONPATH": str(packages),
         "IPYTHONDIR": str(folder),
@@ -91,16 +100,17 @@ def colab_environment(repository: Path, packages: Path, folder: Path) -> dict[st
     }
 
 
-def run_as_colab(path: Path, folder: Path, environment: Mapping[str, str], timeout: int) -> None:
-    """Execute a copy of a notebook, alone in a folder, with ``content`` beside it as /content.
+def run_as_colab(path: Path, folder: Path, environment: Mapping[str, str]) -> None:
+    """Execute a copy of a notebook in a new folder of its own, with ``content`` as /content.
 
     Raises
     ------
     NotebookFailure
         Names the cell, and shows its source and the error.
     """
-    notebook, content = read_notebook(path), folder / "content"
-    content.mkdir(exist_ok=True)
+    notebook, alone = read_notebook(path), folder / path.stem
+    content = alone / "content"
+    content.mkdir(parents=True)
     setup = next(cell for cell in notebook.cells if "setup" in cell_tags(cell))
     assert setup.source.count('Path("/content")') == 1
     setup.source = setup.source.replace('Path("/content")', f"Path({str(content)!r})")
@@ -108,10 +118,8 @@ def run_as_colab(path: Path, folder: Path, environment: Mapping[str, str], timeo
         names=[*VERSIONS], versions=VERSIONS, clone=str(content), core=CORE_WIDGETS
     )
     notebook.cells.append(new_code_cell(last, id="versions"))
-    alone = folder / path.stem / path.name
-    alone.parent.mkdir()
-    write_atomically(notebook, alone)
-    run_notebook(alone, timeout, environment)
+    write_notebook(notebook, alone / path.name)
+    run_notebook(alone / path.name, CELL_SECONDS, environment)
 
 
 def install(packages: Path) -> None:
@@ -125,28 +133,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.tools.colab", description=__doc__)
     parser.add_argument("paths", nargs="*", type=Path, help="notebooks; default: all")
-    parser.add_argument("--timeout", type=int, default=300, help="seconds a cell may take")
-    options = parser.parse_args(arguments)
-    failed = []
+    paths = parser.parse_args(arguments).paths or notebook_paths()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        install(folder / "packages")
-        make_repository(folder / "repository")
-        environment = colab_environment(
-            folder / "repository", folder / "packages", folder / "ipython"
-        )
-        for path in options.paths or notebook_paths():
-            start = time.perf_counter()
-            try:
-                run_as_colab(path, folder, environment, options.timeout)
-            except NotebookFailure as failure:
-                print(failure, file=sys.stderr)
-                failed.append(path.name)
-                continue
-            print(f"{path.name}: {(time.perf_counter() - start) / 60:.2f} minutes", flush=True)
-    if failed:
-        print(f"failed: {', '.join(failed)}", file=sys.stderr)
-    return 1 if failed else 0
+        packages, repository = folder / "packages", folder / "repository"
+        install(packages)
+        make_repository(repository)
+        environment = colab_environment(repository, packages, folder / "ipython")
+        execute = partial(run_as_colab, folder=folder, environment=environment)
+        return execute_all(execute, paths, AT_ONCE)
 
 
 if __name__ == "__main__":

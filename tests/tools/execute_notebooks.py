@@ -10,8 +10,9 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -22,38 +23,28 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from traitlets import default
 
-from helpers.files import replaced_as_a_whole
-from tests.tools.notebook_tools import notebook_paths, read_notebook
+from tests.tools.notebook_tools import cell_tags, notebook_paths, read_notebook, write_notebook
 
+# What Jupyter writes, without the versions that differ between machines. Without the file's
+# extension, nbconvert would make a .txt of a notebook.
 NOTEBOOK_METADATA = {
     "kernelspec": {
         "display_name": "Python 3 (ipykernel)",
         "language": "python",
         "name": "python3",
     },
-    "language_info": {"name": "python"},
+    "language_info": {
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+        "nbconvert_exporter": "python",
+        "pygments_lexer": "ipython3",
+    },
 }
 INTERACTIVE_TAG = "interactive"
+CELL_SECONDS = 1200  # ten times what the slowest cell takes: for a hang, not for a slow machine
 TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
-
-@dataclass
-class CellTimes:
-    """Seconds by cell index, filled through nbclient's hooks."""
-
-    seconds: dict[int, float] = field(default_factory=dict)
-    current: int | None = None
-    _start: float = 0.0
-
-    def begin(self, cell_index: int, **_: object) -> None:
-        self.current, self._start = cell_index, time.perf_counter()
-
-    def end(self, cell_index: int, **_: object) -> None:
-        self.seconds[cell_index] = time.perf_counter() - self._start
-
-    def slowest(self, count: int) -> list[tuple[int, float]]:
-        """Return (cell index, seconds) of the `count` slowest cells, slowest first."""
-        return sorted(self.seconds.items(), key=lambda item: -item[1])[:count]
 
 
 class NativeKernelManager(AsyncKernelManager):
@@ -73,7 +64,7 @@ class NotebookFailure(Exception):
 
 def run_notebook(
     path: Path, timeout: int, environment: Mapping[str, str] | None = None
-) -> tuple[NotebookNode, CellTimes]:
+) -> NotebookNode:
     """Execute a notebook in a fresh kernel of this interpreter, in the notebook's folder.
 
     Parameters
@@ -89,14 +80,13 @@ def run_notebook(
     -------
     notebook : NotebookNode
         With the new outputs, not yet cleaned.
-    times : CellTimes
 
     Raises
     ------
     NotebookFailure
         Names the cell, and shows its source and the error.
     """
-    notebook, times = read_notebook(path), CellTimes()
+    notebook, begun = read_notebook(path), []
     client = NotebookClient(
         notebook,
         kernel_name="python3",
@@ -106,46 +96,65 @@ def run_notebook(
         resources={"metadata": {"path": str(path.resolve().parent)}},
         record_timing=False,
         coalesce_streams=True,
-        on_cell_execute=times.begin,
-        on_cell_executed=times.end,
+        on_cell_execute=lambda cell_index, **_: begun.append(cell_index),
     )
     try:
         client.execute(env=dict(os.environ if environment is None else environment))
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise NotebookFailure(_failure_message(path, notebook, times.current, error)) from error
-    return notebook, times
+        reason = TERMINAL_COLOUR.sub("", str(error)).strip()
+        if begun and not isinstance(error, CellExecutionError):  # which shows the source itself
+            reason = f"{notebook.cells[begun[-1]].source}\n{type(error).__name__}: {reason}"
+        place = f"cell {begun[-1] + 1} failed" if begun else "no cell was executed"
+        raise NotebookFailure(f"{place}\n{reason}") from error
+    return notebook
 
 
 def clean_notebook(notebook: NotebookNode) -> None:
     """Remove, in place, what differs from run to run or needs a live kernel."""
     notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     for cell in notebook.cells:
-        tags = cell.metadata.get("tags", [])
+        tags = cell_tags(cell)
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
-        if cell.cell_type != "code":
-            continue
         if INTERACTIVE_TAG in tags:
             cell.outputs = []
-        for output in cell.outputs:
+        for output in cell.get("outputs", []):
             if output.output_type in ("display_data", "execute_result"):
                 output.metadata = nbformat.from_dict({})
 
 
-def write_atomically(notebook: NotebookNode, path: Path) -> None:
-    """Validate and write a notebook so that `path` is either the old file or the whole new one."""
-    nbformat.validate(notebook)
-    text = nbformat.writes(notebook) + "\n"
-    with replaced_as_a_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-
-
-def execute_notebook(path: Path, timeout: int, write: bool) -> CellTimes:
+def execute_notebook(path: Path, timeout: int, write: bool) -> None:
     """Run a notebook and, if `write`, store its cleaned outputs in place."""
-    notebook, times = run_notebook(path, timeout)
+    notebook = run_notebook(path, timeout)
     if write:
         clean_notebook(notebook)
-        write_atomically(notebook, path)
-    return times
+        write_notebook(notebook, path)
+
+
+def attempt(execute: Callable[[Path], None], path: Path) -> tuple[bool, str]:
+    """Execute a notebook; return whether that went well, and its minutes or what went wrong."""
+    start = time.perf_counter()
+    try:
+        execute(path)
+    except NotebookFailure as failure:
+        return False, f"{path.name}: {failure}"
+    except OSError as error:  # every cell ran
+        remedy = "make room or get the right to write, or run with --check"
+        return False, f"{path.name}: not stored: {error}; {remedy}"
+    return True, f"{path.name}: {(time.perf_counter() - start) / 60:.2f} minutes"
+
+
+def execute_all(execute: Callable[[Path], None], paths: Sequence[Path], at_once: int = 1) -> int:
+    """Execute notebooks, each in a process, and say how each went; return the exit status."""
+    failed = []
+    with ProcessPoolExecutor(at_once) as pool:
+        for path, (well, message) in zip(
+            paths, pool.map(partial(attempt, execute), paths), strict=True
+        ):
+            print(message, file=sys.stdout if well else sys.stderr, flush=True)
+            failed += [] if well else [path.name]
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,40 +164,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("paths", nargs="*", type=Path, help="notebooks; default: all")
     parser.add_argument("--check", action="store_true", help="run without writing")
-    parser.add_argument("--timeout", type=int, default=300, help="seconds a cell may take")
+    parser.add_argument("--timeout", type=int, default=CELL_SECONDS, help="of a cell, in seconds")
     options = parser.parse_args(arguments)
-    failed = []
-    for path in options.paths or notebook_paths():
-        start = time.perf_counter()
-        try:
-            times = execute_notebook(path, options.timeout, write=not options.check)
-        except NotebookFailure as failure:
-            print(failure, file=sys.stderr)
-            failed.append(path.name)
-            continue
-        except OSError as error:  # every cell ran
-            remedy = "make room or get the right to write, or run with --check"
-            print(f"{path.name}: not stored: {error}; {remedy}", file=sys.stderr)
-            failed.append(path.name)
-            continue
-        minutes = (time.perf_counter() - start) / 60
-        slowest = ", ".join(f"cell {i + 1}: {s:.1f} s" for i, s in times.slowest(3))
-        print(f"{path.name}: {minutes:.2f} minutes; slowest {slowest}", flush=True)
-    if failed:
-        print(f"failed, left as they were: {', '.join(failed)}", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def _failure_message(
-    path: Path, notebook: NotebookNode, index: int | None, error: Exception
-) -> str:
-    """Return what a person needs to find and mend the failing cell."""
-    if index is None:
-        return f"{path.name}: no cell was executed\n{error}"
-    reason = TERMINAL_COLOUR.sub("", str(error)).strip()
-    if not isinstance(error, CellExecutionError):  # the others do not show the source
-        reason = f"{notebook.cells[index].source}\n{type(error).__name__}: {reason}"
-    return f"{path.name}: cell {index + 1} failed\n{reason}"
+    execute = partial(execute_notebook, timeout=options.timeout, write=not options.check)
+    return execute_all(execute, options.paths or notebook_paths())
 
 
 if __name__ == "__main__":

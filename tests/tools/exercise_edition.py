@@ -15,12 +15,16 @@ from pathlib import Path
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from helpers.files import file_message
 from tests.collection.notebook_hygiene import BADGE_LINE, headings
-from tests.tools.execute_notebooks import write_atomically
-from tests.tools.exercises import SOLUTION_TAG, STATEMENT, Exercise, find_exercises, stub
-from tests.tools.notebook_tools import PROJECT, cell_tags, notebook_paths, read_notebook
-from tests.tools.stamp_repository import stored_repository
+from tests.tools.exercises import SOLUTION_TAG, STATEMENT, find_exercises, stub
+from tests.tools.notebook_tools import (
+    PROJECT,
+    cell_tags,
+    notebook_paths,
+    read_notebook,
+    stored_repository,
+    write_notebook,
+)
 
 # The setup cell looks for the project around the notebook; the edition may lie elsewhere.
 SEARCHED = "for f in (here, *here.parents)"
@@ -28,27 +32,23 @@ SEARCHED_WITH_PROJECT = "for f in (here, *here.parents, Path({project!r}))"
 
 
 def edition(notebook: NotebookNode, original: str) -> NotebookNode:
-    """Return a notebook without solutions, outputs and execution counts.
+    """Return an executed notebook without solutions, outputs and execution counts.
 
-    Parameters
-    ----------
-    notebook : NotebookNode
-        An executed notebook; it is not changed.
-    original : str
-        Link to the executed notebook, where the solutions are.
+    `original` is the link to the executed notebook, where the solutions are.
     """
     made = copy.deepcopy(notebook)
     exercises = {exercise.solution: exercise for exercise in find_exercises(notebook)}
     cells, section = [], ""
     for position, cell in enumerate(made.cells):
+        cells.append(cell)
         if cell.cell_type == "markdown":
             section = next(reversed(headings(cell.source, level=2)), section)
             _prepare_text(cell, f"{original}#{section.replace(' ', '-')}")
         else:
-            _prepare_code(cell, exercises.get(position))
-        cells.append(cell)
-        if position in exercises:
-            cells.append(expected_cell(notebook.cells[exercises[position].check]))
+            cell.outputs, cell.execution_count = [], None
+        if exercise := exercises.get(position):
+            cell.source = stub(cell.source, exercise)
+            cells.append(expected_cell(notebook.cells[exercise.check]))
     made.cells = cells
     made.cells[0].source = BADGE_LINE.sub(
         f"*The edition with exercises: the solutions are in [the executed notebook]({original}).*",
@@ -83,23 +83,25 @@ def write_edition(folder: Path) -> list[Path]:
     FileExistsError
         If one of them exists, which may hold a student's work; then none is written.
     """
-    targets = [folder / path.name for path in notebook_paths()]
-    for target in targets:
-        if target.exists():
-            remedy = "Name another folder, or move that file away."
-            raise FileExistsError(file_message(target, "no such file yet", "a notebook", remedy))
-    made = [edition(read_notebook(path), solution_link(path, folder)) for path in notebook_paths()]
-    for notebook in made:
-        _look_for_the_project(notebook)
+    made = {folder / path.name: edition_for(path, folder) for path in notebook_paths()}
+    for path in filter(Path.exists, made):
+        remedy = "Name another folder, or move that file away."
+        raise FileExistsError(f"{path}: expected no such file yet, found a notebook. {remedy}")
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        for notebook, target in zip(made, targets, strict=True):
-            write_atomically(notebook, target)
-    except BaseException:
-        for target in targets:  # all of them are new
-            target.unlink(missing_ok=True)
-        raise
-    return targets
+    for path, notebook in made.items():
+        write_notebook(notebook, path)
+    return [*made]
+
+
+def edition_for(path: Path, folder: Path) -> NotebookNode:
+    """Return the edition of a notebook, to be written into `folder`, from which it finds all."""
+    made = edition(read_notebook(path), solution_link(path, folder))
+    setup = next(cell for cell in made.cells if "setup" in cell_tags(cell))
+    assert SEARCHED in setup.source, "the setup cell has changed; correct SEARCHED"
+    setup.source = setup.source.replace(
+        SEARCHED, SEARCHED_WITH_PROJECT.format(project=str(PROJECT))
+    )
+    return made
 
 
 def solution_link(path: Path, folder: Path) -> str:
@@ -110,26 +112,11 @@ def solution_link(path: Path, folder: Path) -> str:
     return f"https://github.com/{stored_repository()}/blob/main/notebooks/{path.name}"
 
 
-def _look_for_the_project(notebook: NotebookNode) -> None:
-    """Let the setup cell look for the project here, too, when it is not around the notebook."""
-    setup = next(cell for cell in notebook.cells if "setup" in cell_tags(cell))
-    before, searched, after = setup.source.partition(SEARCHED)
-    if not searched:
-        raise ValueError(f"the setup cell has no {SEARCHED!r}; correct SEARCHED in {__name__}")
-    setup.source = before + SEARCHED_WITH_PROJECT.format(project=str(PROJECT)) + after
-
-
 def _prepare_text(cell: NotebookNode, solution: str) -> None:
     if SOLUTION_TAG in cell_tags(cell):
         cell.source = f"**Your answer here.** ([The notebook's answer]({solution}))"
     elif STATEMENT.match(cell.source):
         cell.source += f"\n\n([Solution]({solution}))"
-
-
-def _prepare_code(cell: NotebookNode, exercise: Exercise | None) -> None:
-    cell.outputs, cell.execution_count = [], None
-    if exercise:
-        cell.source = stub(cell.source, exercise)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -87,26 +87,17 @@ def stub(source: str, exercise: Exercise) -> str:
     """Return a solution's code with every function's body gone, but for its docstring."""
     lines = source.splitlines()
     for function in reversed(list(_functions(ast.parse(source)))):
-        body = function.body[1:] if ast.get_docstring(function) else function.body
         indent = " " * (function.col_offset + 4)
         message = f"{exercise.name}. Write {function.name}, and run the cells from here on again."
-        first = body[0].lineno if body else function.end_lineno + 1
-        first -= _comments_above(lines, first)
-        lines[first - 1 : function.end_lineno] = [
+        first = function.body[0]
+        kept = first.end_lineno if ast.get_docstring(function) else first.lineno - 1
+        lines[kept : function.end_lineno] = [
             f"{indent}# Exercise {exercise.number}: your code here, instead of the next lines.",
             f"{indent}raise NotImplementedError(",
             f"{indent}    {message!r}",
             f"{indent})",
         ]
     return "\n".join(lines)
-
-
-def _comments_above(lines: list[str], number: int) -> int:
-    """Count the comment lines directly above a line, which belong to the solution."""
-    count = 0
-    while lines[number - 2 - count].lstrip().startswith("#"):
-        count += 1
-    return count
 
 
 def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:

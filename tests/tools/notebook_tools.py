@@ -1,7 +1,9 @@
-"""Read the notebooks, and load the code that they teach."""
+"""Read and write the notebooks, and load the code that they teach."""
 
 import linecache
+import os
 import sys
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -16,23 +18,32 @@ NOTEBOOKS = PROJECT / "notebooks"
 TAUGHT_TAGS = frozenset({"imports", "implementation"})
 
 
+def stored_repository() -> str:
+    """Return the address in pyproject.toml, as OWNER/REPO."""
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    return settings["tool"]["deep-learning-basics"]["repository"]
+
+
 def notebook_paths() -> list[Path]:
     """Return the project's notebooks in the order of their numbers."""
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
 def read_notebook(path: Path) -> NotebookNode:
-    """Read a notebook in format 4.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file; the notebooks that exist are named.
-    """
-    if not path.is_file():
-        known = ", ".join(p.stem for p in notebook_paths()) or "none"
-        raise FileNotFoundError(f"no notebook {path}; the project's notebooks are: {known}")
+    """Read a notebook in format 4."""
     return nbformat.read(path, as_version=4)
+
+
+def write_notebook(notebook: NotebookNode, path: Path) -> None:
+    """Validate and write a notebook so that `path` is either the old file or the whole new one."""
+    nbformat.validate(notebook)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        text = nbformat.writes(notebook) + "\n"
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def cell_tags(cell: NotebookNode) -> list[str]:
@@ -55,41 +66,17 @@ def stored_report(notebook: NotebookNode) -> dict | None:
 
 
 def load_implementation(name: str) -> SimpleNamespace:
-    """Execute a notebook's ``imports`` and ``implementation`` cells in a fresh namespace.
+    """Return what a notebook's ``imports`` and ``implementation`` cells define and import.
 
-    Parameters
-    ----------
-    name : str
-        File name without the suffix, for example ``"02_fully_connected_network"``.
-
-    Returns
-    -------
-    namespace : SimpleNamespace
-        What those cells define and import. Nothing is shared between two calls.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such notebook.
-    ValueError
-        If no cell carries the tag ``implementation``.
+    `name` is the file's without suffix, as ``"02_fully_connected_network"``. Nothing is shared
+    between two calls.
     """
-    path = NOTEBOOKS / f"{name}.ipynb"
-    return load_cells(read_notebook(path), name)
-
-
-def load_cells(notebook: NotebookNode, name: str) -> SimpleNamespace:
-    """Do the work of `load_implementation` for a notebook that has been read."""
-    tagged = [cell for cell in notebook.cells if is_taught(cell)]
-    if not any("implementation" in cell_tags(cell) for cell in tagged):
-        raise ValueError(f"notebook {name} has no cell with the tag 'implementation'")
-    return SimpleNamespace(**execute_cells(tagged, name))
+    cells = read_notebook(NOTEBOOKS / f"{name}.ipynb").cells
+    return SimpleNamespace(**execute_cells(filter(is_taught, cells), name))
 
 
 def execute_cells(cells: Iterable[NotebookNode], name: str) -> dict[str, object]:
     """Execute code cells in the fresh namespace of a module ``notebook_<name>``; return it."""
-    if str(PROJECT) not in sys.path:
-        sys.path.insert(0, str(PROJECT))
     module = ModuleType(f"notebook_{name}")
     sys.modules[module.__name__] = module  # where dataclasses look up their own module
     for cell in cells:
