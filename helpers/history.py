@@ -34,7 +34,7 @@ class History:
         whose training had ended, what they ended with.
     evaluations : data's name -> {name -> float32 array, shape (members, evaluations)}
         Losses and metrics on other data; NaN once a member's training has ended.
-    evaluated_at, evaluated_after : arrays, shape (evaluations,)
+    evaluated_at, evaluated_after : float arrays, shape (members, evaluations)
         The updates, and the seconds of training, before each evaluation.
     seconds : float
         Wall-clock time of the training, without evaluations.

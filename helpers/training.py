@@ -475,18 +475,21 @@ def _history(seeds: np.ndarray, task: _Task, groups: Sequence[_Group]) -> Histor
                 curves[:, alive.cpu().numpy(), first : first + len(rows)] = values
     for member in np.flatnonzero(np.isfinite(task.diverged_at)):
         curves[:, member, int(task.diverged_at[member]) :] = np.nan
-    longest = max(groups, key=lambda group: len(group.evaluated))
+    evaluated_at, evaluated_after = (
+        np.full((len(seeds), max(len(group.evaluated) for group in groups)), np.nan)
+        for _ in range(2)
+    )
     evaluations = {
-        name: {
-            key: np.full((len(seeds), len(longest.evaluated)), np.nan, np.float32) for key in names
-        }
+        name: {key: np.full(evaluated_at.shape, np.nan, np.float32) for key in names}
         for name in task.evaluate
     }
     for group in groups:
-        for column, (_, _, alive, found) in enumerate(group.evaluated):
+        for column, (iteration, seconds, alive, found) in enumerate(group.evaluated):
+            members = alive.cpu().numpy()
+            evaluated_at[members, column], evaluated_after[members, column] = iteration, seconds
             for name, values in found.items():
                 for key, row in zip(names, values.cpu().numpy(), strict=True):
-                    evaluations[name][key][alive.cpu().numpy(), column] = row
+                    evaluations[name][key][members, column] = row
     return History(
         seeds=seeds,
         curves=dict(zip(names, curves, strict=True)),
@@ -495,8 +498,8 @@ def _history(seeds: np.ndarray, task: _Task, groups: Sequence[_Group]) -> Histor
         parameters=task.parameters,
         snapshots=_snapshots(groups),
         evaluations=evaluations,
-        evaluated_at=np.array([entry[0] for entry in longest.evaluated], dtype=int),
-        evaluated_after=np.array([entry[1] for entry in longest.evaluated]),
+        evaluated_at=evaluated_at,
+        evaluated_after=evaluated_after,
         seconds=max(group.seconds for group in groups),
     )
 
