@@ -70,6 +70,10 @@ class Stack:
         """Set all gradients from the slopes of the last outputs, which were those of training."""
         raise NotImplementedError
 
+    def measure(self, objective: Objective, inputs, targets, own=False) -> list[Tensor]:
+        """The values of the objective, in evaluation mode."""
+        return objective.values(self.outputs(inputs, own), targets)
+
     def differentiate(self, objective: Objective, inputs, targets, own=False) -> list[Tensor]:
         """Set each member's gradients; return the values of the objective."""
         outputs = self.outputs(inputs, own, training=True)

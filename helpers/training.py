@@ -7,12 +7,10 @@ more. Members never meet: what becomes of one does not depend on which others ar
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from numbers import Integral
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -153,7 +151,8 @@ def train(
         proportional to its rate. Default: plain gradient descent.
     schedule : function(share of the updates that are made, 0 to 1) -> factor of the rate, optional
     iterations, epochs, max_seconds : numbers
-        Training ends at the first limit: updates, passes through the data, seconds of training.
+        Training ends at the first limit: updates, passes through the data, seconds of training. One
+        of the first two is needed.
     batch_size : int, optional
         Samples per update; the last batch of an epoch has what is left. Default: all samples.
     order_seeds : ints, or one int, optional
@@ -180,94 +179,65 @@ def train(
     """
     seeds = np.array([int(seed) for seed in seeds])
     start = initial_parameters(make_network, seeds, initialize)
-    task = _Task(
+    objective = Objective(losses, metrics or {}, loss_weights or {})
+    rates = np.asarray(learning_rate, dtype=float)
+    task = SimpleNamespace(
         network=_build(make_network, inputs),
         parameters={name: values.to(inputs.device, inputs.dtype) for name, values in start.items()},
         inputs=inputs,
-        targets=targets if isinstance(targets, tuple) else (targets,),
+        targets=targets,
         own_data=own_data,
-        batch_size=batch_size,
         order_seeds=seeds if order_seeds is None else order_seeds,
-        objective=Objective(losses, metrics or {}, loss_weights or {}),
-        rates=np.broadcast_to(
-            np.asarray(learning_rate, dtype=float), np.shape(learning_rate) or len(seeds)
-        ),
+        objective=objective,
+        learning_rate=rates if rates.ndim else np.full(len(seeds), rates),
         optimizer=optimizer,
-        schedule=schedule,
+        schedule=schedule or (lambda done: 1.0),
         limits={"iterations": iterations, "epochs": epochs, "max_seconds": max_seconds},
-        stop_when=stop_when,
+        sizes={"batch_size": batch_size, "evaluate_every": evaluate_every},
+        stop_row=objective.names.index(stop_when) if stop_when in objective.names else None,
         snapshots_at=frozenset(snapshots_at),
+        snapshots={},
         evaluate=evaluate or {},
-        evaluate_every=evaluate_every,
         solved_at=np.full(len(seeds), np.inf),
         diverged_at=np.full(len(seeds), np.inf),
     )
-    task.check()
+    for wrong, message in _faults(task, len(seeds), stop_when):
+        if wrong:
+            raise ValueError(message)
     cores = min(core_count(), len(seeds)) if parallel else 1
     groups = [_Group(task, members) for members in np.array_split(np.arange(len(seeds)), cores)]
     on_all_cores(_Group.train, groups)
     return _history(seeds, task, groups)
 
 
-@dataclass(frozen=True)
-class _Task:
-    """The arguments of `train`, and where each member's result is put when its training ends."""
-
-    network: nn.Module
-    parameters: Parameters
-    inputs: Tensor
-    targets: tuple[Tensor, ...]
-    own_data: bool
-    batch_size: int | None
-    order_seeds: Sequence[int] | int
-    objective: Objective
-    rates: np.ndarray
-    optimizer: Callable[..., torch.optim.Optimizer] | None
-    schedule: Callable[[float], float] | None
-    limits: Mapping[str, float | None]
-    stop_when: str | None
-    snapshots_at: frozenset[int]
-    evaluate: Mapping[str, tuple[Tensor, Any]]
-    evaluate_every: int | None
-    solved_at: np.ndarray
-    diverged_at: np.ndarray
-
-    def check(self) -> None:
-        """Raise ValueError, with what was expected, for settings that don't fit together."""
-        names, losses = self.objective.names, sorted(self.objective.losses)
-        if not losses:
-            raise ValueError("losses is empty; give at least one {name: function}")
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(
-                f"each recorded quantity needs a name of its own; repeated: {repeated}"
-            )
-        if unknown := sorted(set(self.objective.weights) - set(losses)):
-            raise ValueError(f"loss_weights names {unknown}, but the losses are {losses}")
-        if self.stop_when is not None and self.stop_when not in self.objective.metrics:
-            known = sorted(self.objective.metrics)
-            raise ValueError(f"stop_when is {self.stop_when!r}, but the metrics are {known}")
-        if all(limit is None for limit in self.limits.values()):
-            raise ValueError(f"nothing ends this training; give one of {', '.join(self.limits)}")
-        sizes = self.limits | {"batch_size": self.batch_size, "evaluate_every": self.evaluate_every}
-        for name, size in sizes.items():
-            if size is not None and size < (0 if name in self.limits else 1):
-                raise ValueError(f"{name} is {size}; expected a positive number")
-        self._check_lengths()
-
-    def _check_lengths(self) -> None:
-        members = len(self.solved_at)
-        axes = 2 if self.own_data else 1  # members and samples, or samples
-        shapes = [tuple(tensor.shape) for tensor in (self.inputs, *self.targets)]
-        alike = {shape[:axes] for shape in shapes}
-        if len(alike) > 1 or (self.own_data and shapes[0][0] != members):
-            expected = f"({members} members, n, ...)" if self.own_data else "(n, ...)"
-            raise ValueError(f"inputs and targets have shapes {shapes}; expected {expected} of all")
-        for name, value in (
-            ("learning_rate", self.rates),
-            ("order_seeds", self.order_seeds),
-        ):
-            if np.ndim(value) and len(value) != members:
-                raise ValueError(f"{name} has {len(value)} entries; expected one, or {members}")
+def _faults(
+    task: SimpleNamespace, members: int, stop_when: str | None
+) -> Iterator[tuple[bool, str]]:
+    """Whether settings don't fit together, and what to say then."""
+    names, losses = task.objective.names, list(task.objective.losses)
+    yield not losses, "losses is empty; give at least one {name: function}"
+    yield len(set(names)) < len(names), f"each loss and metric needs a name of its own: {names}"
+    unknown = set(task.objective.weights) - set(losses)
+    yield bool(unknown), f"loss_weights names {sorted(unknown)}, but the losses are {losses}"
+    metrics = list(task.objective.metrics)
+    unknown = stop_when not in [None, *metrics]
+    yield unknown, f"stop_when is {stop_when!r}, but the metrics are {metrics}"
+    endless = task.limits["iterations"] is None and task.limits["epochs"] is None
+    yield endless, "nothing ends this training; give iterations or epochs"
+    for name, number in (task.limits | task.sizes).items():
+        least = 1 if name in task.sizes else 0
+        low = number is not None and number < least
+        yield low, f"{name} is {number}; expected at least {least}"
+    targets = task.targets if isinstance(task.targets, tuple) else (task.targets,)
+    shapes = [tuple(tensor.shape) for tensor in (task.inputs, *targets)]
+    differ = len({shape[: 1 + task.own_data] for shape in shapes}) > 1
+    expected = f"({members} members, n, ...)" if task.own_data else "(n, ...)"
+    differ = differ or (task.own_data and shapes[0][0] != members)
+    yield differ, f"inputs and targets have shapes {shapes}; expected {expected} of all"
+    for name in ("learning_rate", "order_seeds"):
+        value = getattr(task, name)
+        unequal = np.ndim(value) == 1 and len(value) != members
+        yield unequal, f"{name} has {np.size(value)} entries; expected one, or {members}"
 
 
 class _Group:
@@ -276,171 +246,135 @@ class _Group:
     `alive` are the places, among all members, of those that are still trained: the stack's.
     """
 
-    def __init__(self, task: _Task, members: np.ndarray):
-        self.task, self.members = task, torch.as_tensor(members, device=task.inputs.device)
-        self.alive = self.members
-        self.batches = _Batches(task, members)
-        start = {name: values[self.members] for name, values in task.parameters.items()}
-        self.networks = stack(task.network, start, *self.batches.sample())
-        self._start_optimizer()
+    def __init__(self, task: SimpleNamespace, members: np.ndarray):
+        self.task = task
+        self.alive = torch.as_tensor(members, device=task.inputs.device)
+        self.batches = _Batches(task, self.alive)
+        start = {name: values[self.alive] for name, values in task.parameters.items()}
+        sample = task.inputs[self.alive, :2] if task.own_data else task.inputs[:2]
+        self.networks = stack(task.network, start, sample, task.own_data)
+        self._make_optimizer()
         self.segments: list[tuple[int, Tensor, list[Tensor]]] = [(0, self.alive, [])]
-        self.snapshots: dict[int, Parameters] = {}
         self.evaluated: list[tuple[int, float, Tensor, dict[str, Tensor]]] = []
 
+    @torch.no_grad()
     def train(self) -> None:
         """The loop."""
-        task, updates = self.task, self.updates()
-        every = task.evaluate_every or self.batches.per_epoch
-        with torch.no_grad(), progress_bar(None if math.isinf(updates) else updates) as progress:
-            self.begin, self.seconds = time.perf_counter(), 0.0
-            for iteration in itertools.count():
-                last = iteration == updates or self._time_is_up()
+        task, networks, batches = self.task, self.networks, self.batches
+        limits = {name: math.inf if v is None else v for name, v in task.limits.items()}
+        updates = int(min(limits["iterations"], limits["epochs"] * batches.per_epoch))
+        every = task.sizes["evaluate_every"] or batches.per_epoch
+        self.begin = time.perf_counter()
+        with progress_bar(updates) as progress:
+            for iteration in range(updates + 1):
+                self.seconds = time.perf_counter() - self.begin
+                last = iteration == updates or self.seconds >= limits["max_seconds"]
                 if iteration in task.snapshots_at:
-                    self.snapshots[iteration] = self.store()
+                    self._store(task.snapshots.setdefault(iteration, _copy(task.parameters)))
                 if task.evaluate and (last or iteration % every == 0):
                     self._evaluate(iteration)
-                if last and task.batch_size:
+                if last and task.sizes["batch_size"]:
                     break
-                inputs, targets, own = self.batches.get(iteration, self.alive)
-                if last:  # of full batches: measured, in evaluation mode
-                    outputs = self.networks.outputs(inputs, own)
-                    values = task.objective.values(outputs, targets)
-                else:
-                    values = self.networks.differentiate(task.objective, inputs, targets, own)
-                self._record(iteration, values)
+                batch = batches.get(iteration, self.alive)
+                measure = networks.measure if last else networks.differentiate
+                self._record(iteration, measure(task.objective, *batch))
                 if last or not len(self.alive):
                     break
-                self._step(iteration / updates)
+                self._step(task.schedule(iteration / updates))
                 progress.update()
-            self._time_is_up()
-        self.store()
+        self._store(task.parameters)
 
-    def updates(self) -> float:
-        """The largest number of updates, infinite if only time ends the training."""
-        iterations, epochs = self.task.limits["iterations"], self.task.limits["epochs"]
-        by_epochs = math.inf if epochs is None else epochs * self.batches.per_epoch
-        return min(by_epochs, math.inf if iterations is None else iterations)
-
-    def _time_is_up(self) -> bool:
-        self.seconds = time.perf_counter() - self.begin
-        limit = self.task.limits["max_seconds"]
-        return limit is not None and self.seconds >= limit
-
-    def store(self) -> Parameters:
-        """Put the present parameters to their place among all; a copy of all of this group's."""
+    def _store(self, place: Parameters) -> None:
+        """Write the present parameters to the members' places among all."""
         if len(self.alive):
             for name, values in self.networks.state().items():
-                self.task.parameters[name][self.alive] = values
-        return {name: values[self.members] for name, values in self.task.parameters.items()}
+                place[name][self.alive] = values
 
     def _record(self, iteration: int, values: list[Tensor]) -> None:
         """Keep one iteration's values, and let go of members that are solved or have diverged."""
         task, row = self.task, torch.stack(values)  # (names, members)
         self.segments[-1][2].append(row)
         losses = row[: len(task.objective.losses)]
-        solved = torch.zeros(1, dtype=torch.bool)
-        if task.stop_when:
-            solved = row[task.objective.names.index(task.stop_when)] == 1
-        if math.isfinite(losses.sum()) and not solved.any():
+        solved = None if task.stop_row is None else row[task.stop_row] == 1
+        if math.isfinite(losses.sum()) and (solved is None or not solved.any()):
             return
         diverged = ~torch.isfinite(losses).all(0)
-        solved = solved & ~diverged
-        self.store()
-        task.solved_at[self.alive[solved].cpu()] = iteration
-        task.diverged_at[self.alive[diverged].cpu()] = iteration
+        solved = torch.zeros_like(diverged) if solved is None else solved & ~diverged
+        self._store(task.parameters)
+        task.solved_at[self.alive[solved].cpu().numpy()] = iteration
+        task.diverged_at[self.alive[diverged].cpu().numpy()] = iteration
         self._keep(torch.nonzero(~(solved | diverged))[:, 0])
         self.segments.append((iteration + 1, self.alive, []))
 
     def _keep(self, members: Tensor) -> None:
-        """Go on with some members of the stack, with their gradients and memories as they are."""
+        """Go on with some members of the stack, with their gradients and the optimiser's memory."""
         self.alive = self.alive[members]
         if not len(members):
             return
-        before = list(self.optimizer.state.values()) if self.optimizer else []
+        memory = list(self.optimizer.state.values()) if self.optimizer else []
         self.networks.keep(members)
-        self._start_optimizer()
-        for leaf, state in zip(self.networks.leaves, before, strict=False):
-            self.optimizer.state[leaf] = {
-                name: value[members] if value.dim() else value for name, value in state.items()
-            }
+        self._make_optimizer()
+        for leaf, state in zip(self.networks.leaves, memory, strict=False):
+            kept = {k: value[members] if value.dim() else value for k, value in state.items()}
+            self.optimizer.state[leaf] = kept
 
-    def _start_optimizer(self) -> None:
-        """An optimiser at the highest rate; `shares` of it are each member's, if they differ."""
-        leaves, rates = self.networks.leaves, self.task.rates[self.alive.cpu().numpy()]
+    def _make_optimizer(self) -> None:
+        """An optimiser at the highest rate; `shares` of its steps are each member's, if unequal."""
+        leaves, rates = self.networks.leaves, self.task.learning_rate[self.alive.cpu().numpy()]
         self.rate = float(rates.max())
-        self.shares = None
-        if rates.min() < self.rate:
-            shares = torch.as_tensor(rates / self.rate).to(leaves[0])
-            self.shares = [shares.view(-1, *[1] * (leaf.dim() - 1)) for leaf in leaves]
+        unequal = bool((rates < self.rate).any())
+        shares = torch.as_tensor(rates / self.rate if unequal else rates).to(leaves[0])
+        views = [shares.view(-1, *[1] * (leaf.dim() - 1)) if unequal else None for leaf in leaves]
+        self.shares = list(zip(leaves, views, strict=True))
         self.optimizer = self.task.optimizer and self.task.optimizer(leaves, lr=self.rate)
 
-    def _step(self, done: float) -> None:
-        """Change the parameters by one update."""
-        rate = self.rate if self.task.schedule is None else self.rate * self.task.schedule(done)
-        if self.optimizer is None:
-            self._descend(rate)
+    def _step(self, factor: float) -> None:
+        """One update, with `factor` times the learning rates."""
+        if self.optimizer is None:  # torch.optim.SGD would take a fifth of a small network's time
+            for leaf, share in self.shares:
+                if share is None:
+                    leaf.sub_(leaf.grad, alpha=factor * self.rate)
+                else:
+                    leaf.addcmul_(leaf.grad, share, value=-factor * self.rate)
             return
-        self.optimizer.param_groups[0]["lr"] = rate
-        if self.shares is None:
-            self.optimizer.step()
-            return
-        starts = [leaf.detach().clone() for leaf in self.networks.leaves]
+        starts = [leaf if share is None else leaf.clone() for leaf, share in self.shares]
+        self.optimizer.param_groups[0]["lr"] = factor * self.rate
         self.optimizer.step()
-        for leaf, start, share in zip(self.networks.leaves, starts, self.shares, strict=True):
-            torch.lerp(start, leaf, share, out=leaf)
-
-    def _descend(self, rate: float) -> None:
-        """Plain gradient descent; torch.optim.SGD would take a fifth of a small network's time."""
-        if self.shares is None:
-            for leaf in self.networks.leaves:
-                leaf.sub_(leaf.grad, alpha=rate)
-            return
-        for leaf, share in zip(self.networks.leaves, self.shares, strict=True):
-            leaf.addcmul_(leaf.grad, share, value=-rate)
+        for start, (leaf, share) in zip(starts, self.shares, strict=True):
+            if share is not None:
+                torch.lerp(start, leaf, share, out=leaf)
 
     def _evaluate(self, iteration: int) -> None:
         """Losses and metrics on the other data; the clock stands still meanwhile."""
         begin, found = time.perf_counter(), {}
         for name, (inputs, targets) in self.task.evaluate.items():
-            targets = targets if isinstance(targets, tuple) else (targets,)
-            shared = [target.expand(len(self.alive), *target.shape) for target in targets]
-            values = self.task.objective.values(_outputs(self.networks, inputs), _alone(shared))
+            outputs = _outputs(self.networks, inputs)
+            values = self.task.objective.values(outputs, _for_each(self.alive, targets))
             found[name] = torch.stack(values)  # (names, members)
         self.evaluated.append((iteration, self.seconds, self.alive, found))
         self.begin += time.perf_counter() - begin
 
 
-def _alone(targets: Sequence[Tensor]) -> Any:
-    """The targets as losses and metrics get them: a tuple only of several."""
-    return targets[0] if len(targets) == 1 else tuple(targets)
-
-
 class _Batches:
     """The samples of each update: all of them, or mini-batches in each member's own order."""
 
-    def __init__(self, task: _Task, members: np.ndarray):
-        self.task = task
+    def __init__(self, task: SimpleNamespace, members: Tensor):
+        self.task, self.first = task, int(members[0])
         self.samples = task.inputs.shape[1 if task.own_data else 0]
-        self.size = task.batch_size or self.samples
+        self.size = task.sizes["batch_size"] or self.samples
         self.per_epoch = math.ceil(self.samples / self.size)
-        self.one_order = isinstance(task.order_seeds, Integral)
-        seeds = [task.order_seeds] if self.one_order else [task.order_seeds[m] for m in members]
-        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-        self.first, self.members = int(members[0]), len(members)
-        self.alive = self.all = None
-
-    def sample(self) -> tuple[Tensor, bool]:
-        """Two inputs to try a network with, and whether each member has its own."""
-        if self.task.own_data:
-            return self.task.inputs[self.first : self.first + self.members, :2], True
-        return self.task.inputs[:2], False
+        seeds = np.atleast_1d(task.order_seeds)
+        self.one_order = np.ndim(task.order_seeds) == 0
+        chosen = seeds if self.one_order else seeds[members.cpu().numpy()]
+        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in chosen]
+        self.full = None, None
 
     def get(self, iteration: int, alive: Tensor) -> tuple[Tensor, Any, bool]:
         """Inputs; targets, shape (members, n, ...); whether the inputs are each member's own."""
-        if not self.task.batch_size:
-            if self.alive is not alive:  # else as before
-                self.alive, self.all = alive, self._take(alive, None)
-            return self.all
+        if not self.task.sizes["batch_size"]:
+            if self.full[0] is not alive:
+                self.full = alive, self._take(alive, None)
+            return self.full[1]
         step = iteration % self.per_epoch
         if step == 0:
             orders = [torch.randperm(self.samples, generator=g) for g in self.generators]
@@ -453,63 +387,67 @@ class _Batches:
         inputs, targets = self.task.inputs, self.task.targets
         if self.task.own_data:
             at = alive if index is None else (alive[:, None], index)
-            return inputs[at], _alone([target[at] for target in targets]), True
+            return inputs[at], _each(targets, lambda t: t[at]), True
         if index is not None and index.dim() == 2:
             # One row per sample, as stacked layers need it, seen as one row per member.
             rows = inputs.index_select(0, index.T.flatten()).unflatten(0, index.T.shape)
-            return rows.transpose(0, 1), _alone([target[index] for target in targets]), True
+            return rows.transpose(0, 1), _each(targets, lambda t: t[index]), True
         if index is not None:
-            inputs, targets = inputs[index], [target[index] for target in targets]
-        shared = [target.expand(len(alive), *target.shape) for target in targets]
-        return inputs, _alone(shared), False
+            inputs, targets = inputs[index], _each(targets, lambda t: t[index])
+        return inputs, _for_each(alive, targets), False
 
 
-def _history(seeds: np.ndarray, task: _Task, groups: Sequence[_Group]) -> History:
-    names = task.objective.names
+def _each(targets: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """`function` of the targets, or of each tensor if they are several."""
+    return tuple(map(function, targets)) if isinstance(targets, tuple) else function(targets)
+
+
+def _for_each(members: Tensor, targets: Any) -> Any:
+    """The same targets for each member: (n, ...) -> (members, n, ...), without a copy."""
+    return _each(targets, lambda t: t.expand(len(members), *t.shape))
+
+
+def _copy(parameters: Parameters) -> Parameters:
+    return {name: values.clone() for name, values in parameters.items()}
+
+
+def _history(seeds: np.ndarray, task: SimpleNamespace, groups: Sequence[_Group]) -> History:
+    """What the groups have recorded, with all members in their order."""
+    names, nothing = task.objective.names, np.float32(np.nan)
     points = max(first + len(rows) for group in groups for first, _, rows in group.segments)
-    curves = np.full((len(names), len(seeds), points), np.nan, dtype=np.float32)
+    curves = np.full((len(names), len(seeds), points), nothing)
+    columns = max(len(group.evaluated) for group in groups)
+    times = np.full((2, len(seeds), columns), np.nan)
+    evaluations = {
+        name: np.full((len(names), len(seeds), columns), nothing) for name in task.evaluate
+    }
     for group in groups:
         for first, alive, rows in group.segments:
             if rows:
-                values = torch.stack(rows).permute(1, 2, 0).cpu().numpy()
-                curves[:, alive.cpu().numpy(), first : first + len(rows)] = values
-    for member in np.flatnonzero(np.isfinite(task.diverged_at)):
-        curves[:, member, int(task.diverged_at[member]) :] = np.nan
-    evaluated_at, evaluated_after = (
-        np.full((len(seeds), max(len(group.evaluated) for group in groups)), np.nan)
-        for _ in range(2)
-    )
-    evaluations = {
-        name: {key: np.full(evaluated_at.shape, np.nan, np.float32) for key in names}
-        for name in task.evaluate
-    }
-    for group in groups:
+                block = torch.stack(rows).permute(1, 2, 0).cpu().numpy()
+                curves[:, alive.cpu().numpy(), first : first + len(rows)] = block
         for column, (iteration, seconds, alive, found) in enumerate(group.evaluated):
             members = alive.cpu().numpy()
-            evaluated_at[members, column], evaluated_after[members, column] = iteration, seconds
+            times[:, members, column] = [[iteration], [seconds]]
             for name, values in found.items():
-                for key, row in zip(names, values.cpu().numpy(), strict=True):
-                    evaluations[name][key][members, column] = row
+                evaluations[name][:, members, column] = values.cpu().numpy()
+    for member in np.flatnonzero(np.isfinite(task.diverged_at)):
+        curves[:, member, int(task.diverged_at[member]) :] = nothing
+    for moment, snapshot in task.snapshots.items():
+        ended = torch.as_tensor(np.minimum(task.solved_at, task.diverged_at) < moment)
+        for name, values in snapshot.items():
+            values[ended] = task.parameters[name][ended]
     return History(
         seeds=seeds,
         curves=dict(zip(names, curves, strict=True)),
         solved_at=task.solved_at,
         diverged_at=task.diverged_at,
         parameters=task.parameters,
-        snapshots=_snapshots(groups),
-        evaluations=evaluations,
-        evaluated_at=evaluated_at,
-        evaluated_after=evaluated_after,
+        snapshots=dict(sorted(task.snapshots.items())),
+        evaluations={
+            name: dict(zip(names, values, strict=True)) for name, values in evaluations.items()
+        },
+        evaluated_at=times[0],
+        evaluated_after=times[1],
         seconds=max(group.seconds for group in groups),
     )
-
-
-def _snapshots(groups: Sequence[_Group]) -> dict[int, Parameters]:
-    """Those of all groups; of a group that ended earlier, what it ended with."""
-    moments = sorted(set().union(*(group.snapshots for group in groups)))
-    ends = [group.store() for group in groups]
-    joined = {}
-    for moment in moments:
-        parts = [g.snapshots.get(moment, end) for g, end in zip(groups, ends, strict=True)]
-        joined[moment] = {name: torch.cat([part[name] for part in parts]) for name in ends[0]}
-    return joined

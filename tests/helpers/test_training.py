@@ -73,14 +73,24 @@ def two_hidden():
 
 
 def convolutional():
-    return nn.Sequential(
-        nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 2, 2), nn.Flatten(), Swish(),
-        nn.Linear(8, 3),
-    )  # fmt: skip
+    first, second = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 2, 2)
+    pooled = nn.Sequential(first, nn.ReLU(), nn.MaxPool2d(2))
+    return nn.Sequential(pooled, second, nn.Flatten(), Swish(), nn.Linear(8, 3))
 
 
-def plain_loop(make, seed, inputs, targets, loss, updates, rate=0.1, optimizer=torch.optim.SGD,
-               batch_size=None, schedule=None, start=truncated_normal_):  # fmt: skip
+def plain_loop(
+    make,
+    seed,
+    inputs,
+    targets,
+    loss,
+    updates,
+    rate=0.1,
+    optimizer=torch.optim.SGD,
+    batch_size=None,
+    schedule=None,
+    start=truncated_normal_,
+):
     """The ordinary way to train one network: its losses before each update, and the network."""
     torch.manual_seed(seed)
     network = make()
@@ -140,10 +150,8 @@ def test_every_member_equals_a_plain_pytorch_loop(network, setting):
     make, inputs, targets, loss, plain_loss = NETWORKS[network]
     options = SETTINGS[setting]
     names = {"rate": "learning_rate", "start": "initialize"}
-    history = train(
-        make, SEEDS, inputs, targets, {"loss": loss}, iterations=15,
-        **{names.get(name, name): value for name, value in options.items()},
-    )  # fmt: skip
+    settings = {names.get(name, name): value for name, value in options.items()}
+    history = train(make, SEEDS, inputs, targets, {"loss": loss}, iterations=15, **settings)
     for member in (0, 4):
         expected = plain_loop(make, member, inputs, targets, plain_loss, 15, **options)
         assert_same(history, member, *expected)
@@ -155,13 +163,294 @@ def test_members_may_differ_in_rate_and_initial_scale(network, optimizer):
     make, inputs, targets, loss, plain_loss = NETWORKS[network]
     rates, scales = [0.01, 0.03, 0.1, 0.02], [0.1, 0.5, 0.1, 1.0]
     starts = [partial(truncated_normal_, std=std) for std in scales]
-    history = train(
-        make, [3, 3, 4, 5], inputs, targets, {"loss": loss}, iterations=12, learning_rate=rates,
-        initialize=starts, optimizer=optimizer,
-    )  # fmt: skip
+    settings = {"learning_rate": rates, "initialize": starts, "optimizer": optimizer}
+    history = train(make, [3, 3, 4, 5], inputs, targets, {"loss": loss}, iterations=12, **settings)
     for member, seed in enumerate([3, 3, 4, 5]):
         options = {"rate": rates[member], "start": starts[member]}
         options |= {"optimizer": optimizer} if optimizer else {}
         assert_same(
             history, member, *plain_loop(make, seed, inputs, targets, plain_loss, 12, **options)
         )
+
+
+def solving(seeds, **options):
+    """Networks that are solved, or diverge, at different times; `options` are the trainer's."""
+    settings = {"metrics": {"accuracy": binary_accuracy}, "stop_when": "accuracy"}
+    settings |= {"iterations": 150, "learning_rate": 0.5, **options}
+    return train(one_hidden, seeds, INPUTS, LABELS, LOSS, **settings)
+
+
+def assert_member_alone(history: History, member: int, alone: History) -> None:
+    """All that `history` says of a member is what `alone`, its only member, says."""
+    points = alone.iterations + 1
+    for name, values in alone.curves.items():
+        np.testing.assert_allclose(history.curves[name][member, :points], values[0], atol=1e-5)
+        assert np.isnan(history.curves[name][member, points:]).all()
+    assert history.solved_at[member] == alone.solved_at[0]
+    assert history.diverged_at[member] == alone.diverged_at[0]
+    for name, values in alone.parameters.items():
+        torch.testing.assert_close(history.parameters[name][member], values[0], atol=1e-4, rtol=0)
+    for moment, snapshot in alone.snapshots.items():
+        for name, values in snapshot.items():
+            torch.testing.assert_close(
+                history.snapshots[moment][name][member], values[0], atol=1e-4, rtol=0
+            )
+
+
+FEATURES = {
+    "stops when solved": {},
+    "momentum": {"optimizer": MOMENTUM, "learning_rate": 0.1},
+    "Adam": {"optimizer": torch.optim.Adam, "learning_rate": 0.005, "iterations": 300},
+    "mini-batches": {"batch_size": 5, "iterations": 60, "snapshots_at": (0, 7, 50)},
+    "snapshots": {"snapshots_at": (0, 5, 20, 149)},
+    "float64": {"initialize": partial(truncated_normal_, std=0.7)},
+}
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("feature", FEATURES)
+def test_a_member_of_many_equals_the_same_seed_alone(feature, parallel, monkeypatch):
+    monkeypatch.setattr(training, "core_count", lambda: 2)
+    options = FEATURES[feature]
+    together = solving(SEEDS, parallel=parallel, **options)
+    assert len(set(together.solved_at)) > 2  # members leave the stack at different times
+    for member in (0, 3, 5):
+        assert_member_alone(together, member, solving([member], **options))
+
+
+def test_a_diverging_member_leaves_and_disturbs_nobody():
+    rates = [0.5, 3e38, 0.5]
+    with np.errstate(all="ignore"):
+        together = solving([0, 1, 2], learning_rate=rates, initialize=None)
+    assert np.isinf(together.solved_at[1]) and together.diverged_at[1] < 10
+    assert np.isnan(together.curve("loss")[1, int(together.diverged_at[1]) :]).all()
+    assert np.isfinite(together.curve("loss")[1, : int(together.diverged_at[1])]).all()
+    for member in (0, 2):
+        assert_member_alone(together, member, solving([member], initialize=None))
+
+
+def test_each_member_may_have_its_own_data():
+    inputs = torch.stack([INPUTS, INPUTS.flip(1), INPUTS + 1])
+    labels = torch.stack([LABELS, 1 - LABELS, LABELS])
+    for make in (one_hidden, two_hidden):
+        for size in (None, 7):
+            options = {"iterations": 10, "batch_size": size, "learning_rate": 0.3}
+            together = train(make, [0, 1, 2], inputs, labels, LOSS, own_data=True, **options)
+            for member in range(3):
+                data = inputs[member], labels[member]
+                alone = train(make, [member], *data, LOSS, **options)
+                assert_member_alone(together, member, alone)
+
+
+def test_an_ended_member_keeps_its_last_values_and_snapshots():
+    history = solving(SEEDS, snapshots_at=range(0, 150, 10), iterations=150)
+    first, longest = int(history.solved_at.argmin()), int(history.solved_at.max())
+    end = int(history.solved_at[first])
+    assert longest == history.iterations > end  # nobody trains on
+    assert history.curve("accuracy")[first, end:].min() == 1
+    assert (history.curve("loss")[first, end:] == history.curves["loss"][first, end]).all()
+    assert np.isnan(history.curve("loss", "cut")[first, end + 1 :]).all()
+    for moment, snapshot in history.snapshots.items():
+        if moment > end:
+            for name, values in snapshot.items():
+                assert torch.equal(values[first], history.parameters[name][first])
+    assert (history.curve("accuracy")[:, 0] < 1).all()
+    logits = outputs_of(one_hidden, history.parameters, INPUTS)
+    assert binary_accuracy(logits, LABELS).all()
+
+
+def test_the_limit_ends_training_and_unsolved_members_say_so():
+    history = solving(SEEDS, iterations=3)
+    assert history.iterations == 3 and not history.solved.any()
+    assert np.isinf(history.quantiles()).all()
+    solved = solving(SEEDS)
+    middle = sorted(solved.solved_at)[2]
+    assert solved.quantiles([0, 0.5]).tolist() == [solved.solved_at.min(), middle]
+    assert solving(SEEDS, epochs=2, iterations=None, batch_size=5).curves["loss"].shape[1] <= 10
+
+
+def test_two_losses_with_weights_and_two_outputs():
+    losses = {
+        "class": lambda outputs, targets: binary_cross_entropy(outputs[0], targets[0]),
+        "width": lambda outputs, targets: (outputs[1] - targets[1]) ** 2,
+    }
+    targets = LABELS, INPUTS.sum(1)
+    options = {"iterations": 8, "loss_weights": {"width": 0.1}}
+    history = train(TwoHeads, SEEDS, INPUTS, targets, losses, **options)
+    network = TwoHeads()
+    truncated_normal_(network, torch.Generator().manual_seed(4))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for update in range(8):
+        logits, widths = network(INPUTS)
+        values = LOGITS(logits, LABELS), F.mse_loss(widths, targets[1])
+        for name, value in zip(losses, values, strict=True):
+            assert abs(history.curves[name][4, update] - value.item()) < 1e-5
+        optimizer.zero_grad()
+        (values[0] + 0.1 * values[1]).backward()
+        optimizer.step()
+    logits, widths = outputs_of(TwoHeads, history.parameters, UNSEEN)
+    torch.testing.assert_close(widths[4], network(UNSEEN)[1].detach(), atol=1e-4, rtol=0)
+
+
+def test_a_loss_weight_is_a_factor_of_the_rate():
+    weighted = train(
+        one_hidden, SEEDS, INPUTS, LABELS, LOSS, iterations=9, loss_weights={"loss": 0.2}
+    )
+    slower = train(one_hidden, SEEDS, INPUTS, LABELS, LOSS, iterations=9, learning_rate=0.02)
+    np.testing.assert_allclose(weighted.curves["loss"], slower.curves["loss"], atol=1e-6)
+
+
+def test_metrics_are_means_over_the_samples_or_numbers_of_the_members():
+    metrics = {"accuracy": binary_accuracy, "largest": lambda logits, _: logits.abs().amax(1)}
+    history = train(one_hidden, SEEDS, INPUTS, LABELS, LOSS, metrics=metrics, iterations=4)
+    logits = outputs_of(one_hidden, history.parameters, INPUTS)
+    right = ((logits > 0) == (LABELS > 0.5)).float().mean(1)
+    np.testing.assert_allclose(history.curves["accuracy"][:, 4], right, atol=1e-6)
+    np.testing.assert_allclose(history.curves["largest"][:, 4], logits.abs().amax(1), atol=1e-5)
+
+
+def test_evaluation_is_of_other_data_at_chosen_times_in_evaluation_mode():
+    unseen = IMAGES[:7] + 1, CLASSES[:7]
+    loss, metrics = {"loss": cross_entropy}, {"accuracy": accuracy}
+    options = {"iterations": 7, "batch_size": 5, "learning_rate": 0.2, "snapshots_at": range(8)}
+    options["metrics"] = metrics
+    evaluation = {"evaluate": {"unseen": unseen}, "evaluate_every": 3}
+    history = train(Residual, SEEDS, IMAGES, CLASSES, loss, **evaluation, **options)
+    assert history.evaluated_at.tolist() == [[0, 3, 6, 7]] * 6
+    assert (np.diff(history.evaluated_after) > 0).all()
+    assert history.seconds >= history.evaluated_after.max()
+    for column, moment in enumerate([0, 3, 6, 7]):
+        logits = network_of(Residual, history.snapshots[moment], 2)(unseen[0]).detach()
+        found = {name: values[2, column] for name, values in history.evaluations["unseen"].items()}
+        assert abs(found["loss"] - F.cross_entropy(logits, unseen[1]).item()) < 1e-5
+        assert abs(found["accuracy"] - (logits.argmax(1) == unseen[1]).float().mean()) < 1e-6
+    undisturbed = train(Residual, SEEDS, IMAGES, CLASSES, loss, **options)
+    np.testing.assert_array_equal(undisturbed.curves["loss"], history.curves["loss"])
+
+
+def test_every_sample_is_seen_once_an_epoch_in_an_order_of_the_members_own():
+    samples = torch.arange(10.0)[:, None]
+    seen = {"seen": lambda outputs, targets: (2.0**targets).sum(1)}  # a bit for each sample
+    settings = {"epochs": 2, "batch_size": 4, "learning_rate": 0.0, "metrics": seen}
+    make, targets = partial(nn.Linear, 1, 1), samples[:, 0]
+    history = train(make, [1, 2, 3], samples, targets, {"loss": squared_error}, **settings)
+    batches = history.curves["seen"].astype(int)
+    assert batches.shape == (3, 6)
+    assert (batches[:, :3].sum(1) == 2**10 - 1).all()
+    assert (batches[:, 3:].sum(1) == 2**10 - 1).all()
+    assert len({tuple(row) for row in batches}) == 3 and (batches[:, :3] != batches[:, 3:]).any()
+    shared = train(
+        make, [1, 2, 3], samples, targets, {"loss": squared_error}, order_seeds=2, **settings
+    )
+    assert (shared.curves["seen"] == batches[1]).all()
+
+
+def test_time_ends_training_and_evaluations_do_not_count(monkeypatch):
+    clock = iter(range(10_000))
+    monkeypatch.setattr(training.time, "perf_counter", lambda: float(next(clock)))
+    data = {"unseen": (INPUTS, LABELS)}
+    options = {"iterations": 100, "max_seconds": 5, "batch_size": 8, "evaluate_every": 1}
+    history = train(one_hidden, SEEDS, INPUTS, LABELS, LOSS, evaluate=data, **options)
+    # Each look at the clock is a second: two in an evaluation, which takes one, and one beside it.
+    assert history.evaluated_after[0].tolist() == [1, 3, 5] and history.seconds == 5
+    assert history.evaluated_at[0].tolist() == [0, 1, 2]
+
+
+def test_dtype_follows_the_inputs():
+    history = train(two_hidden, SEEDS, INPUTS.double(), LABELS.double(), LOSS, iterations=5)
+    assert {values.dtype for values in history.parameters.values()} == {torch.float64}
+    single = train(two_hidden, SEEDS, INPUTS, LABELS, LOSS, iterations=5)
+    np.testing.assert_allclose(history.curves["loss"], single.curves["loss"], atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("make", [one_hidden, two_hidden])
+def test_device_follows_the_inputs(make):
+    options = {"iterations": 9, "batch_size": 5, "metrics": {"accuracy": binary_accuracy}}
+    there = train(make, SEEDS, INPUTS.cuda(), LABELS.cuda(), LOSS, stop_when="accuracy", **options)
+    here = train(make, SEEDS, INPUTS, LABELS, LOSS, stop_when="accuracy", **options)
+    assert next(iter(there.parameters.values())).is_cuda
+    np.testing.assert_allclose(there.curves["loss"], here.curves["loss"], atol=1e-4)
+
+
+def test_nothing_draws_from_the_global_generators():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    for initialize in (truncated_normal_, None):
+        options = {"iterations": 2, "batch_size": 5, "initialize": initialize}
+        train(convolutional, SEEDS, IMAGES, CLASSES, {"loss": cross_entropy}, **options)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_truncated_normal_is_cut_and_has_the_right_spread():
+    network = nn.Linear(300, 300)
+    truncated_normal_(network, torch.Generator().manual_seed(0), std=0.5, bias=0.3)
+    assert network.weight.abs().max() <= 1 and (network.bias == 0.3).all()
+    assert 0.43 < network.weight.std() < 0.45  # 0.88 std, for a normal cut at 2 std
+    first, again = (initial_parameters(one_hidden, seeds)["0.weight"] for seeds in ([7], [3, 7]))
+    assert torch.equal(first[0], again[1]) and not torch.equal(again[0], again[1])
+
+
+class Softmax(nn.Module):
+    def forward(self, z):
+        return torch.softmax(z, 1)
+
+
+BAD_NETWORKS = {
+    "LSTM": (lambda: nn.Sequential(nn.LSTM(6, 2)), "network.0 is a layer of type LSTM"),
+    "Dropout": (lambda: nn.Sequential(nn.Linear(6, 2), nn.Dropout()), "type Dropout"),
+    "groups": (lambda: nn.Conv2d(2, 2, 1, groups=2), "type Conv2d"),
+    "mixes": (lambda: nn.Sequential(nn.Linear(6, 2), Softmax(), nn.Linear(2, 1)), "stacked"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_NETWORKS)
+def test_a_network_that_cannot_be_stacked_is_named(name):
+    make, message = BAD_NETWORKS[name]
+    inputs = torch.zeros(24, 2, 3, 3) if name == "groups" else INPUTS
+    with pytest.raises(ValueError, match=message):
+        train(make, SEEDS, inputs, LABELS, LOSS, iterations=2, initialize=None)
+
+
+BAD_SETTINGS = [
+    ({"losses": {}}, "losses is empty"),
+    ({"metrics": {"loss": binary_accuracy}}, "name of its own"),
+    ({"loss_weights": {"L2": 1.0}}, "loss_weights names .'L2'., but the losses are .'loss'."),
+    ({"stop_when": "loss"}, "stop_when is 'loss', but the metrics are .'accuracy'."),
+    ({"stop_when": "acuracy"}, "stop_when is 'acuracy'"),
+    ({"iterations": None}, "give iterations or epochs"),
+    ({"iterations": -1}, "iterations is -1; expected at least 0"),
+    ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
+    ({"learning_rate": [0.1, 0.2]}, "learning_rate has 2 entries; expected one, or 6"),
+    ({"order_seeds": [1]}, "order_seeds has 1 entries; expected one, or 6"),
+    ({"targets": LABELS[:5]}, "shapes .*; expected .n, ....."),
+    ({"own_data": True}, "expected .6 members, n, ...."),
+    ({"seeds": []}, "seeds is empty"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), BAD_SETTINGS)
+def test_bad_settings_are_explained(settings, message):
+    usual = {"seeds": SEEDS, "inputs": INPUTS, "targets": LABELS, "losses": LOSS, "iterations": 2}
+    usual |= {"metrics": {"accuracy": binary_accuracy}}
+    with pytest.raises(ValueError, match=message):
+        train(one_hidden, **{**usual, **settings})
+
+
+def test_unknown_curves_are_explained():
+    history = solving(SEEDS, iterations=1)
+    with pytest.raises(KeyError, match="no curve 'acuracy'; this history has"):
+        history.curve("acuracy")
+    with pytest.raises(ValueError, match="'keep' or 'cut', not 'drop'"):
+        history.curve("loss", "drop")
+
+
+def test_losses_are_pytorchs_and_stay_finite_where_outputs_are_sure():
+    logits = torch.tensor([[-200.0, -3.0, 0.0, 0.5, 90.0, 200.0]] * 2)
+    for labels in (torch.zeros(2, 6), torch.ones(2, 6)):
+        expected = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        torch.testing.assert_close(binary_cross_entropy(logits, labels), expected)
+    scores, classes = torch.randn(2, 5, 3, generator=GENERATOR), torch.tensor([[0, 1, 2, 0, 1]] * 2)
+    found = cross_entropy(scores, classes)
+    expected = F.cross_entropy(scores.flatten(0, 1), classes.flatten(), reduction="none")
+    torch.testing.assert_close(found.flatten(), expected)
