@@ -6,7 +6,7 @@ member axis.
 `AutogradStack` takes networks of `nn.Linear`, `nn.Conv2d`, `nn.BatchNorm2d` and layers without
 parameters. It keeps the members in the channel axis, (n, members · channels, ...), as the groups of
 a grouped convolution; so activations, pooling and flattening need no change. `HandStack` takes
-networks with one hidden layer, and writes their gradient out as notebooks 02 and 03 derive it.
+fully connected networks, and writes their gradient out as notebooks 02 and 03 derive it.
 """
 
 from __future__ import annotations
@@ -83,60 +83,53 @@ class Stack:
 
 
 class HandStack(Stack):
-    """One hidden layer and one output, with the gradient that notebooks 02 and 03 derive."""
+    """Fully connected networks, with the gradient written out as notebooks 02 and 03 derive it.
+
+    Values have shape (members, units, samples), so that all operations run along the samples.
+    """
 
     def __init__(self, network: nn.Module, parameters: Parameters):
-        self.activation = hidden_layer_of(network)[1]
-        self.slope = SLOPES[type(self.activation)]
-        self.shapes = {name: values.shape[1:] for name, values in parameters.items()}
-        theta = torch.cat([values.flatten(1) for values in parameters.values()], 1)
-        theta.grad = torch.empty_like(theta)
-        self.leaves = [theta]  # one row for each member: one operation for a step
-        self._look()
-
-    def _look(self) -> None:
-        """Weights and gradients as views of the rows, in the shapes of the layers."""
-        self.parameters, self.gradients = (
-            [
-                part.unflatten(1, shape)
-                for part, shape in zip(
-                    rows.split([shape.numel() for shape in self.shapes.values()], 1),
-                    self.shapes.values(),
-                    strict=True,
-                )
-            ]
-            for rows in (self.leaves[0], self.leaves[0].grad)
-        )
-
-    def keep(self, members: Tensor) -> None:
-        super().keep(members)
-        self._look()
+        layers = dense_layers_of(network)
+        self.activations = [*layers[1::2], nn.Identity()]
+        self.names = list(parameters)
+        self.leaves = [values.clone() for values in parameters.values()]
+        for leaf in self.leaves:
+            leaf.grad = torch.empty_like(leaf)
 
     def state(self) -> Parameters:
-        return dict(zip(self.shapes, self.parameters, strict=True))
+        return dict(zip(self.names, self.leaves, strict=True))
 
     def outputs(self, inputs: Tensor, own: bool = False, training: bool = False) -> Tensor:
-        W, b, v, c = self.parameters  # (m, h, d), (m, h), (m, 1, h), (m, 1)
-        if own:
-            x = inputs.flatten(2)  # (m, n, d)
-            z = torch.baddbmm(b[:, :, None], W, x.mT)
-        else:
-            x = inputs.flatten(1)  # (n, d): one product for all members
-            z = torch.addmm(b.reshape(-1, 1), W.flatten(0, 1), x.T).view(*b.shape, len(x))
-        a = self.activation(z)  # (m, h, n)
-        self.last = x, a
-        return (a * v.mT).sum(1).add_(c)
+        x = inputs.flatten(2 if own else 1)  # (members, n, d) or (n, d)
+        self.values = [x.mT]
+        layers = zip(self.leaves[::2], self.leaves[1::2], self.activations, strict=True)
+        for W, b, activation in layers:  # (members, units, inputs), (members, units)
+            a = self.values[-1]
+            if a.dim() == 2:  # shared: one product for all members
+                z = torch.addmm(b.view(-1, 1), W.flatten(0, 1), a).view(*b.shape, -1)
+            elif W.shape[1] == 1:  # one unit: a sum of products is faster than many small ones
+                z = (a * W.mT).sum(1, keepdim=True).add_(b[:, :, None])
+            else:
+                z = torch.baddbmm(b[:, :, None], W, a)
+            self.values.append(activation(z))
+        a = self.values.pop()
+        return a[:, 0] if a.shape[1] == 1 else a.mT
 
     def pull_back(self, slopes: tuple[Tensor, ...]) -> None:
-        dW, db, dv, dc = self.gradients
-        v = self.parameters[2].mT  # (m, h, 1)
-        x, a = self.last
-        du = slopes[0][:, None]  # (m, 1, n)
-        torch.sum(a * du, 2, out=dv[:, 0])
-        torch.sum(du, 2, out=dc)
-        dz = self.slope(a).mul_(v).mul_(du)  # (m, h, n)
-        torch.sum(dz, 2, out=db)
-        dW.copy_(torch.bmm(dz, x) if x.dim() == 3 else (dz.flatten(0, 1) @ x).view_as(dW))
+        dz = slopes[0][:, None] if slopes[0].dim() == 2 else slopes[0].mT  # (members, units, n)
+        for i in reversed(range(len(self.values))):
+            W, b, a = self.leaves[2 * i], self.leaves[2 * i + 1], self.values[i]
+            torch.sum(dz, 2, out=b.grad)
+            if a.dim() == 2:
+                torch.mm(dz.flatten(0, 1), a.T, out=W.grad.flatten(0, 1))
+            elif W.shape[1] == 1:
+                torch.sum(a * dz, 2, out=W.grad[:, 0])
+            else:
+                torch.bmm(dz, a.mT, out=W.grad)
+            if i:
+                slope = SLOPES[type(self.activations[i - 1])](a)
+                back = dz * W.mT if W.shape[1] == 1 else torch.bmm(W.mT, dz)
+                dz = slope.mul_(back)
 
 
 class AutogradStack(Stack):
@@ -179,7 +172,7 @@ class AutogradStack(Stack):
             leaf.grad = gradient
 
 
-OPTIONS = ("stride", "padding", "dilation")  # of a convolution
+OPTIONS = ("padding", "dilation", "stride")  # of a convolution
 
 
 class StackedLinear(nn.Module):
@@ -222,16 +215,11 @@ class StackedConv2d(nn.Module):
                 0, 1
             )  # (n · places, c · k · k)
             z = F.linear(patches, self.weight.flatten(2).flatten(0, 1), bias)
-            return z.view(len(x), *self._places(x), -1).movedim(3, 1)
+            side, pad, gap, step = x.shape[2], *(self.options[o][0] for o in OPTIONS)
+            height = (side + 2 * pad - gap * (window[0] - 1) - 1) // step + 1
+            return z.view(len(x), height, -1, z.shape[1]).movedim(3, 1)
         weight = self.weight.flatten(0, 1)
         return F.conv2d(x, weight, bias, groups=x.shape[1] // channels, **self.options)
-
-    def _places(self, x: Tensor) -> tuple[int, int]:
-        """Height and width of the output."""
-        sizes = zip(
-            x.shape[2:], self.weight.shape[3:], *(self.options[o] for o in OPTIONS), strict=True
-        )
-        return tuple((s + 2 * p - d * (k - 1) - 1) // t + 1 for s, k, t, p, d in sizes)
 
 
 class StackedBatchNorm2d(nn.Module):
@@ -255,7 +243,8 @@ def _stacked(module: nn.Module, name: str, parameters: Parameters) -> nn.Module:
     own = {key.rpartition(".")[2] for key in parameters if key.count(".") == 0}
     if isinstance(module, nn.Linear):
         return StackedLinear(parameters["weight"], parameters.get("bias"))
-    if isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros":
+    plain = isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
+    if plain and not isinstance(module.padding, str):
         return StackedConv2d(module, parameters["weight"], parameters.get("bias"))
     if isinstance(module, nn.BatchNorm2d) and module.affine and module.track_running_stats:
         return StackedBatchNorm2d(module, parameters)
@@ -272,16 +261,15 @@ def _stacked(module: nn.Module, name: str, parameters: Parameters) -> nn.Module:
     return module
 
 
-def hidden_layer_of(network: nn.Module) -> tuple[nn.Linear, nn.Module, nn.Linear] | None:
-    """The layers of an `nn.Sequential` with one hidden layer and one output, else None."""
+def dense_layers_of(network: nn.Module) -> list[nn.Module] | None:
+    """Linear layers and the activations between them, if an `nn.Sequential` has nothing else."""
     layers = list(network) if isinstance(network, nn.Sequential) else []
     if layers and isinstance(layers[0], nn.Flatten) and layers[0].start_dim == 1:
         layers = layers[1:]
-    kinds = [type(layer) for layer in layers]
-    if len(kinds) != 3 or kinds[::2] != [nn.Linear] * 2 or kinds[1] not in SLOPES:
-        return None
-    fits = layers[2].out_features == 1 and None not in (layers[0].bias, layers[2].bias)
-    return tuple(layers) if fits else None
+    linear, between = layers[::2], layers[1::2]
+    known = all(isinstance(layer, nn.Linear) and layer.bias is not None for layer in linear)
+    known = known and all(type(layer) in SLOPES for layer in between)
+    return layers if known and len(linear) == len(between) + 1 > 1 else None
 
 
 def stack(network: nn.Module, state: Parameters, sample: Tensor, own: bool = False) -> Stack:
@@ -301,7 +289,7 @@ def stack(network: nn.Module, state: Parameters, sample: Tensor, own: bool = Fal
         For a layer that can't be stacked, and for a network that computes something else when it is
         stacked, since one of its operations mixes channels.
     """
-    kind = HandStack if hidden_layer_of(network) else AutogradStack
+    kind = HandStack if dense_layers_of(network) else AutogradStack
     built = kind(network, state)
     last = {name: values[-1] for name, values in state.items()}
     with torch.no_grad():
