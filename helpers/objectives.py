@@ -67,7 +67,10 @@ SLOPES = {  # derivative of one sample's loss with respect to its outputs, as 02
 
 @dataclass(frozen=True)
 class Objective:
-    """What is descended, the weighted sum of `losses`, and what is recorded, `metrics` too."""
+    """What is descended, the weighted sum of `losses`, and what is recorded, `metrics` too.
+
+    Outputs and targets come as tuples; functions get a tuple only of several.
+    """
 
     losses: Mapping[str, Function]
     metrics: Mapping[str, Function]
@@ -77,26 +80,35 @@ class Objective:
     def names(self) -> list[str]:
         return [*self.losses, *self.metrics]
 
-    def values(self, outputs: Any, targets: Any) -> list[Tensor]:
+    def values(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> list[Tensor]:
         """Each loss and then each metric of each member: tensors of shape (members,)."""
         functions = [*self.losses.values(), *self.metrics.values()]
-        return [_per_member(function(outputs, targets)) for function in functions]
+        return [_per_member(function, outputs, targets) for function in functions]
 
-    def slopes(self, outputs: tuple[Tensor, ...], targets: Any) -> tuple[Tensor, ...]:
+    def slopes(
+        self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
         """Derivatives of each member's weighted sum of losses with respect to its outputs."""
-        if len(self.losses) == 1 and (loss := next(iter(self.losses.values()))) in SLOPES:
-            share = self.weights.get(next(iter(self.losses)), 1.0) / outputs[0].shape[1]
-            return (SLOPES[loss](outputs[0], targets).mul_(share),)
+        weighted = [(f, self.weights.get(name, 1.0)) for name, f in self.losses.items()]
+        loss, weight = weighted[0]
+        if len(weighted) == 1 and loss in SLOPES:
+            return (SLOPES[loss](outputs[0], targets[0]).mul_(weight / outputs[0].shape[1]),)
         with torch.enable_grad():
             leaves = tuple(output.detach().requires_grad_() for output in outputs)
-            found = leaves[0] if len(leaves) == 1 else leaves
-            terms = [
-                self.weights.get(name, 1.0) * _per_member(loss(found, targets)).sum()
-                for name, loss in self.losses.items()
-            ]
-            return torch.autograd.grad(sum(terms), leaves)
+            total = sum(w * _per_member(f, leaves, targets).sum() for f, w in weighted)
+            return torch.autograd.grad(total, leaves)
 
 
-def _per_member(values: Tensor) -> Tensor:
-    """The mean over the samples, where it is not yet taken."""
+def as_tuple(values: Any) -> tuple:
+    """One tensor or a tuple of them, as a tuple; `alone` is the inverse."""
+    return values if isinstance(values, tuple) else (values,)
+
+
+def alone(values: tuple) -> Any:
+    return values[0] if len(values) == 1 else values
+
+
+def _per_member(function: Function, outputs: tuple, targets: tuple) -> Tensor:
+    """What a loss or metric says of each member, (members,): the mean, if it is of each sample."""
+    values = function(alone(outputs), alone(targets))
     return values if values.dim() == 1 else values.sum(1) / values.shape[1]

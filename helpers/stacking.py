@@ -1,19 +1,17 @@
 """Many networks of one architecture, side by side: each operation does the work of all of them.
 
 The *members* of a stack never meet. Member m's parameters are entry m of tensors with a leading
-member axis.
-
-`AutogradStack` takes networks of `nn.Linear`, `nn.Conv2d`, `nn.BatchNorm2d` and layers without
-parameters. It keeps the members in the channel axis, (n, members · channels, ...), as the groups of
-a grouped convolution; so activations, pooling and flattening need no change. `HandStack` takes
-fully connected networks, and writes their gradient out as notebooks 02 and 03 derive it.
+member axis. `HandStack` takes fully connected networks, and writes their gradient out as notebooks
+02 and 03 derive it. `AutogradStack` takes networks of `nn.Linear`, `nn.Conv2d`, `nn.BatchNorm2d`
+and layers without parameters. It keeps the members in the channel axis, (n, members · channels,
+...), as the groups of a grouped convolution, so that activations, pooling and flattening need no
+change.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,24 +19,24 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from helpers.history import Parameters
-from helpers.objectives import Objective
+from helpers.objectives import Objective, as_tuple
 
-# Slope of an activation, given its output.
-SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
+SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {  # of activations, given their outputs
     nn.Sigmoid: lambda a: a * (1 - a),
     nn.Tanh: lambda a: 1 - a * a,
-    nn.ReLU: torch.sign,  # of outputs that are never negative: 0 or 1
+    nn.ReLU: torch.sign,  # of numbers that are never negative: 0 or 1
     nn.Identity: torch.ones_like,
 }
+WINDOW = ("padding", "dilation", "stride")  # how a convolution's window moves
 
 
 class Stack:
-    """Members side by side; subclasses compute with them.
+    """What both kinds do; `leaves`, tensors (members, ...), are what an optimiser changes.
 
-    Attributes
-    ----------
-    leaves : tensors, shape (members, ...)
-        What an optimiser changes, with the gradients in `.grad`.
+    `outputs(inputs, own, training)` gives a tuple of the outputs of all members, (members, n, ...);
+    a single number has no axis of its own: (members, n). Inputs have shape (n, ...), or if they are
+    each member's `own`, (members, n, ...). `pull_back(slopes)` sets the leaves' gradients, given
+    the slopes of the last outputs in training. `state()` has all that outputs depend on.
     """
 
     leaves: list[Tensor]
@@ -48,49 +46,28 @@ class Stack:
         return len(self.leaves[0])
 
     def keep(self, members: Tensor) -> None:
-        """Go on with some members alone, with their gradients: indices, shape (kept,)."""
+        """Go on with some members alone, and with their gradients: indices, shape (kept,)."""
         for leaf in self.leaves:
             gradient, leaf.grad = leaf.grad[members], None  # else it would have to keep its shape
             leaf.data = leaf.data[members]
             leaf.grad = gradient
 
-    def state(self) -> Parameters:
-        """All that the members' outputs depend on: parameters and running statistics."""
-        raise NotImplementedError
-
-    def outputs(self, inputs: Tensor, own: bool = False, training: bool = False) -> Any:
-        """Outputs of all members, shape (members, n, ...), or a tuple of such.
-
-        Inputs have shape (n, ...), or with `own` (members, n, ...): a part for each. A single
-        output has no axis of its own: (members, n).
-        """
-        raise NotImplementedError
-
-    def pull_back(self, slopes: tuple[Tensor, ...]) -> None:
-        """Set all gradients from the slopes of the last outputs, which were those of training."""
-        raise NotImplementedError
-
-    def measure(self, objective: Objective, inputs, targets, own=False) -> list[Tensor]:
+    def measure(self, objective: Objective, inputs: Tensor, targets, own: bool) -> list[Tensor]:
         """The values of the objective, in evaluation mode."""
         return objective.values(self.outputs(inputs, own), targets)
 
-    def differentiate(self, objective: Objective, inputs, targets, own=False) -> list[Tensor]:
-        """Set each member's gradients; return the values of the objective."""
+    def differentiate(self, objective: Objective, inputs: Tensor, targets, own) -> list[Tensor]:
+        """The values of the objective; sets each member's gradients."""
         outputs = self.outputs(inputs, own, training=True)
-        several = outputs if isinstance(outputs, tuple) else (outputs,)
-        self.pull_back(objective.slopes(several, targets))
+        self.pull_back(objective.slopes(outputs, targets))
         return objective.values(outputs, targets)
 
 
 class HandStack(Stack):
-    """Fully connected networks, with the gradient written out as notebooks 02 and 03 derive it.
-
-    Values have shape (members, units, samples), so that all operations run along the samples.
-    """
+    """Fully connected networks. Values have shape (members, units, n): samples come last."""
 
     def __init__(self, network: nn.Module, parameters: Parameters):
-        layers = dense_layers_of(network)
-        self.activations = [*layers[1::2], nn.Identity()]
+        self.activations = [*dense_layers_of(network)[1::2], nn.Identity()]
         self.names = list(parameters)
         self.leaves = [values.clone() for values in parameters.values()]
         for leaf in self.leaves:
@@ -99,21 +76,20 @@ class HandStack(Stack):
     def state(self) -> Parameters:
         return dict(zip(self.names, self.leaves, strict=True))
 
-    def outputs(self, inputs: Tensor, own: bool = False, training: bool = False) -> Tensor:
-        x = inputs.flatten(2 if own else 1)  # (members, n, d) or (n, d)
-        self.values = [x.mT]
+    def outputs(self, inputs: Tensor, own: bool = False, training: bool = False) -> tuple:
+        a = inputs.flatten(2 if own else 1).mT  # (members, d, n) or (d, n)
+        self.values = []
         layers = zip(self.leaves[::2], self.leaves[1::2], self.activations, strict=True)
         for W, b, activation in layers:  # (members, units, inputs), (members, units)
-            a = self.values[-1]
+            self.values.append(a)
             if a.dim() == 2:  # shared: one product for all members
                 z = torch.addmm(b.view(-1, 1), W.flatten(0, 1), a).view(*b.shape, -1)
             elif W.shape[1] == 1:  # one unit: a sum of products is faster than many small ones
                 z = (a * W.mT).sum(1, keepdim=True).add_(b[:, :, None])
             else:
                 z = torch.baddbmm(b[:, :, None], W, a)
-            self.values.append(activation(z))
-        a = self.values.pop()
-        return a[:, 0] if a.shape[1] == 1 else a.mT
+            a = activation(z)
+        return (a[:, 0] if a.shape[1] == 1 else a.mT,)
 
     def pull_back(self, slopes: tuple[Tensor, ...]) -> None:
         dz = slopes[0][:, None] if slopes[0].dim() == 2 else slopes[0].mT  # (members, units, n)
@@ -127,9 +103,8 @@ class HandStack(Stack):
             else:
                 torch.bmm(dz, a.mT, out=W.grad)
             if i:
-                slope = SLOPES[type(self.activations[i - 1])](a)
                 back = dz * W.mT if W.shape[1] == 1 else torch.bmm(W.mT, dz)
-                dz = slope.mul_(back)
+                dz = SLOPES[type(self.activations[i - 1])](a).mul_(back)
 
 
 class AutogradStack(Stack):
@@ -148,23 +123,19 @@ class AutogradStack(Stack):
     def state(self) -> Parameters:
         return self.network.state_dict()
 
-    def outputs(self, inputs: Tensor, own: bool = False, training: bool = False) -> Any:
+    def outputs(self, inputs: Tensor, own: bool = False, training: bool = False) -> tuple:
         if own:
             inputs = inputs.transpose(0, 1).flatten(1, 2)  # (n, members · channels, ...)
         if self.network.training != training:
             self.network.train(training)
         with torch.set_grad_enabled(training):
-            found = self.network(inputs)
-            several = found if isinstance(found, tuple) else (found,)
-            self.last = tuple(self._members_first(output) for output in several)
-        outputs = tuple(output.detach() for output in self.last)
-        return outputs if isinstance(found, tuple) else outputs[0]
+            self.last = tuple(map(self._members_first, as_tuple(self.network(inputs))))
+        return tuple(output.detach() for output in self.last)
 
     def _members_first(self, outputs: Tensor) -> Tensor:
-        """(n, members · outputs) -> (members, n, outputs), or (members, n) of a single output."""
-        if outputs.numel() == len(outputs) * self.members:
-            return outputs.reshape(len(outputs), self.members).T
-        return outputs.reshape(len(outputs), self.members, -1).transpose(0, 1)
+        """(n, members · outputs) -> (members, n, outputs), or (members, n) of a single number."""
+        apart = outputs.reshape(len(outputs), self.members, -1)
+        return apart[:, :, 0].T if apart.shape[2] == 1 else apart.transpose(0, 1)
 
     def pull_back(self, slopes: tuple[Tensor, ...]) -> None:
         gradients = torch.autograd.grad(self.last, self.leaves, slopes)
@@ -172,16 +143,13 @@ class AutogradStack(Stack):
             leaf.grad = gradient
 
 
-OPTIONS = ("padding", "dilation", "stride")  # of a convolution
-
-
 class StackedLinear(nn.Module):
     """`nn.Linear` of all members: (n, inputs or members · inputs) -> (n, members · outputs)."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None):
+    def __init__(self, layer: nn.Linear, parameters: Parameters):
         super().__init__()
-        self.weight = nn.Parameter(weight.clone())  # (members, outputs, inputs)
-        self.bias = None if bias is None else nn.Parameter(bias.clone())  # (members, outputs)
+        self.weight = nn.Parameter(parameters["weight"].clone())  # (members, outputs, inputs)
+        self.bias = _bias(parameters)
 
     def forward(self, x: Tensor) -> Tensor:
         members, outputs, inputs = self.weight.shape
@@ -189,7 +157,7 @@ class StackedLinear(nn.Module):
             bias = None if self.bias is None else self.bias.flatten()
             return F.linear(x, self.weight.flatten(0, 1), bias)
         x = x.view(len(x), members, inputs).transpose(0, 1).contiguous()  # (members, n, inputs)
-        if outputs == 1:  # a sum of products is faster than many small matrix products
+        if outputs == 1:  # a sum of products is faster than many small ones
             z = (x * self.weight).sum(2, keepdim=True)
         else:
             z = torch.bmm(x, self.weight.mT)  # (members, n, outputs)
@@ -198,36 +166,33 @@ class StackedLinear(nn.Module):
 
 
 class StackedConv2d(nn.Module):
-    """`nn.Conv2d` of every member: (n, channels or members · channels, h, w) -> the same kind."""
+    """`nn.Conv2d` of all members: (n, channels or members · channels, h, w) -> the same kind."""
 
-    def __init__(self, layer: nn.Conv2d, weight: Tensor, bias: Tensor | None):
+    def __init__(self, layer: nn.Conv2d, parameters: Parameters):
         super().__init__()
-        self.weight = nn.Parameter(weight.clone())  # (members, out channels, in channels, k, k)
-        self.bias = None if bias is None else nn.Parameter(bias.clone())
-        self.options = {name: getattr(layer, name) for name in OPTIONS}
+        self.weight = nn.Parameter(parameters["weight"].clone())  # (members, out, in, k, k)
+        self.bias = _bias(parameters)
+        self.window = {name: getattr(layer, name) for name in WINDOW}
 
     def forward(self, x: Tensor) -> Tensor:
-        members, _, channels, *window = self.weight.shape
-        bias = None if self.bias is None else self.bias.flatten()
-        if members > 1 and x.shape[1] == channels:
-            # Shared: one product for all members, its result in the memory format channels_last.
-            patches = F.unfold(x, window, **self.options).mT.flatten(
-                0, 1
-            )  # (n · places, c · k · k)
-            z = F.linear(patches, self.weight.flatten(2).flatten(0, 1), bias)
-            side, pad, gap, step = x.shape[2], *(self.options[o][0] for o in OPTIONS)
-            height = (side + 2 * pad - gap * (window[0] - 1) - 1) // step + 1
-            return z.view(len(x), height, -1, z.shape[1]).movedim(3, 1)
-        weight = self.weight.flatten(0, 1)
-        return F.conv2d(x, weight, bias, groups=x.shape[1] // channels, **self.options)
+        members, _, channels, *k = self.weight.shape
+        weight, bias = self.weight.flatten(0, 1), None if self.bias is None else self.bias.flatten()
+        if members == 1 or x.shape[1] > channels:
+            return F.conv2d(x, weight, bias, groups=x.shape[1] // channels, **self.window)
+        # Shared: one product for all members, its result in the memory format channels_last.
+        patches = F.unfold(x, k, **self.window).mT.flatten(0, 1)  # (n · places, channels · k · k)
+        padding, dilation, stride = (pair[0] for pair in self.window.values())
+        height = (x.shape[2] + 2 * padding - dilation * (k[0] - 1) - 1) // stride + 1
+        z = F.linear(patches, weight.flatten(1), bias).view(len(x), height, -1, len(weight))
+        return z.movedim(3, 1)
 
 
 class StackedBatchNorm2d(nn.Module):
-    """`nn.BatchNorm2d` of every member: (n, members · channels, h, w) -> the same shape."""
+    """`nn.BatchNorm2d` of all members: (n, members · channels, h, w) -> the same shape."""
 
     def __init__(self, layer: nn.BatchNorm2d, parameters: Parameters):
         super().__init__()
-        self.weight, self.bias = (nn.Parameter(parameters[k].clone()) for k in ("weight", "bias"))
+        self.weight, self.bias = nn.Parameter(parameters["weight"].clone()), _bias(parameters)
         for name in ("running_mean", "running_var"):  # (members, channels)
             self.register_buffer(name, parameters[name].clone())
         self.momentum, self.eps = layer.momentum, layer.eps
@@ -238,17 +203,20 @@ class StackedBatchNorm2d(nn.Module):
         return F.batch_norm(x, *state, self.training, self.momentum, self.eps)
 
 
+def _bias(parameters: Parameters) -> nn.Parameter | None:
+    return nn.Parameter(parameters["bias"].clone()) if "bias" in parameters else None
+
+
 def _stacked(module: nn.Module, name: str, parameters: Parameters) -> nn.Module:
     """The module with each layer replaced by that of all members; containers stay as they are."""
-    own = {key.rpartition(".")[2] for key in parameters if key.count(".") == 0}
     if isinstance(module, nn.Linear):
-        return StackedLinear(parameters["weight"], parameters.get("bias"))
-    plain = isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
-    if plain and not isinstance(module.padding, str):
-        return StackedConv2d(module, parameters["weight"], parameters.get("bias"))
+        return StackedLinear(module, parameters)
     if isinstance(module, nn.BatchNorm2d) and module.affine and module.track_running_stats:
         return StackedBatchNorm2d(module, parameters)
-    if own or isinstance(module, nn.modules.dropout._DropoutNd):
+    plain = isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
+    if plain and not isinstance(module.padding, str):
+        return StackedConv2d(module, parameters)
+    if any("." not in key for key in parameters) or "Dropout" in type(module).__name__:
         raise ValueError(
             f"{name} is a layer of type {type(module).__name__}, which can't be trained as one of "
             "many; expected nn.Linear, nn.Conv2d (one group, padded with zeros), nn.BatchNorm2d "
@@ -273,15 +241,10 @@ def dense_layers_of(network: nn.Module) -> list[nn.Module] | None:
 
 
 def stack(network: nn.Module, state: Parameters, sample: Tensor, own: bool = False) -> Stack:
-    """Members with the architecture of `network` and the parameters (and buffers) `state`.
+    """Members with the architecture of `network` and the parameters and statistics `state`.
 
-    Parameters
-    ----------
-    network : nn.Module
-    state : name -> tensor, shape (members, ...)
-    sample : tensor
-        A few inputs, shape (n, ...), or `own` ones, (members, n, ...). On them the members are
-        compared with the network itself.
+    On a few inputs, `sample`, shape (n, ...) or `own` ones (members, n, ...), the last member is
+    compared with the network itself.
 
     Raises
     ------
@@ -289,21 +252,17 @@ def stack(network: nn.Module, state: Parameters, sample: Tensor, own: bool = Fal
         For a layer that can't be stacked, and for a network that computes something else when it is
         stacked, since one of its operations mixes channels.
     """
-    kind = HandStack if dense_layers_of(network) else AutogradStack
-    built = kind(network, state)
+    built = (HandStack if dense_layers_of(network) else AutogradStack)(network, state)
     last = {name: values[-1] for name, values in state.items()}
     with torch.no_grad():
-        found = built.outputs(sample, own)
-        expected = functional_call(network.eval(), last, (sample[-1] if own else sample,))
-    pairs = zip(*((t if isinstance(t, tuple) else (t,)) for t in (found, expected)), strict=True)
-    for mine, theirs in pairs:
-        if not torch.allclose(mine[-1].flatten(), theirs.flatten(), rtol=1e-3, atol=1e-4):
-            raise ValueError(
-                f"the network {type(network).__name__} computes something else when it is stacked "
-                "with others: expected an output like "
-                f"{theirs.flatten()[:3].tolist()}, found {mine[-1].flatten()[:3].tolist()}. Its "
-                "forward must treat channels apart between its layers (no softmax over an axis, no "
-                "reshaping but flatten(1)) and return (n, outputs); what mixes them belongs in the "
-                "loss."
-            )
+        outputs = functional_call(network.eval(), last, (sample[-1] if own else sample,))
+        expected = torch.cat([output.flatten() for output in as_tuple(outputs)])
+        found = torch.cat([output[-1].flatten() for output in built.outputs(sample, own)])
+    if not torch.allclose(found, expected, rtol=1e-3, atol=1e-4):
+        raise ValueError(
+            f"the network {type(network).__name__} computes something else when it is stacked with "
+            f"others: expected outputs that begin with {expected[:3].tolist()}, found "
+            f"{found[:3].tolist()}. Between its layers it must treat channels apart: no softmax, no "
+            "reshaping but flatten(1); and return (n, outputs). What mixes them belongs in the loss."
+        )
     return built

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from helpers.cores import core_count, on_all_cores
 from helpers.history import History, Parameters
-from helpers.objectives import Function, Objective
+from helpers.objectives import Function, Objective, alone, as_tuple
 from helpers.progress import progress_bar
 from helpers.stacking import Stack, stack
 
@@ -89,15 +89,13 @@ def outputs_of(
     A single output has no axis of its own; a network with several outputs gives a tuple.
     """
     networks = stack(_build(make_network, inputs), parameters, inputs[:2])
-    return _outputs(networks, inputs)
+    return alone(_outputs(networks, inputs))
 
 
 @torch.no_grad()
-def _outputs(networks: Stack, inputs: Tensor) -> Any:
+def _outputs(networks: Stack, inputs: Tensor) -> tuple[Tensor, ...]:
     parts = [networks.outputs(part) for part in inputs.split(EVALUATED_AT_ONCE)]
-    if isinstance(parts[0], tuple):
-        return tuple(torch.cat(outputs, 1) for outputs in zip(*parts, strict=True))
-    return torch.cat(parts, 1)
+    return tuple(torch.cat(outputs, 1) for outputs in zip(*parts, strict=True))
 
 
 def _build(make_network: Callable[[], nn.Module], like: Tensor) -> nn.Module:
@@ -185,7 +183,7 @@ def train(
         network=_build(make_network, inputs),
         parameters={name: values.to(inputs.device, inputs.dtype) for name, values in start.items()},
         inputs=inputs,
-        targets=targets,
+        targets=as_tuple(targets),
         own_data=own_data,
         order_seeds=seeds if order_seeds is None else order_seeds,
         objective=objective,
@@ -228,8 +226,7 @@ def _faults(
         least = 1 if name in task.sizes else 0
         low = number is not None and number < least
         yield low, f"{name} is {number}; expected at least {least}"
-    targets = task.targets if isinstance(task.targets, tuple) else (task.targets,)
-    shapes = [tuple(tensor.shape) for tensor in (task.inputs, *targets)]
+    shapes = [tuple(tensor.shape) for tensor in (task.inputs, *task.targets)]
     differ = len({shape[: 1 + task.own_data] for shape in shapes}) > 1
     expected = f"({members} members, n, ...)" if task.own_data else "(n, ...)"
     differ = differ or (task.own_data and shapes[0][0] != members)
@@ -349,7 +346,8 @@ class _Group:
         begin, found = time.perf_counter(), {}
         for name, (inputs, targets) in self.task.evaluate.items():
             outputs = _outputs(self.networks, inputs)
-            values = self.task.objective.values(outputs, _for_each(self.alive, targets))
+            shared = _for_each(self.alive, as_tuple(targets))
+            values = self.task.objective.values(outputs, shared)
             found[name] = torch.stack(values)  # (names, members)
         self.evaluated.append((iteration, self.seconds, self.alive, found))
         self.begin += time.perf_counter() - begin
@@ -369,7 +367,7 @@ class _Batches:
         self.generators = [torch.Generator().manual_seed(int(seed)) for seed in chosen]
         self.full = None, None
 
-    def get(self, iteration: int, alive: Tensor) -> tuple[Tensor, Any, bool]:
+    def get(self, iteration: int, alive: Tensor) -> tuple[Tensor, tuple, bool]:
         """Inputs; targets, shape (members, n, ...); whether the inputs are each member's own."""
         if not self.task.sizes["batch_size"]:
             if self.full[0] is not alive:
@@ -382,29 +380,23 @@ class _Batches:
         index = self.orders[:, step * self.size : (step + 1) * self.size]
         return self._take(alive, index[0] if self.one_order else index[alive - self.first])
 
-    def _take(self, alive: Tensor, index: Tensor | None) -> tuple[Tensor, Any, bool]:
+    def _take(self, alive: Tensor, index: Tensor | None) -> tuple[Tensor, tuple, bool]:
         """The samples `index`, shape (n,) or (members, n), or all samples."""
         inputs, targets = self.task.inputs, self.task.targets
         if self.task.own_data:
             at = alive if index is None else (alive[:, None], index)
-            return inputs[at], _each(targets, lambda t: t[at]), True
+            return inputs[at], tuple(target[at] for target in targets), True
         if index is not None and index.dim() == 2:
             # One row per sample, as stacked layers need it, seen as one row per member.
             rows = inputs.index_select(0, index.T.flatten()).unflatten(0, index.T.shape)
-            return rows.transpose(0, 1), _each(targets, lambda t: t[index]), True
-        if index is not None:
-            inputs, targets = inputs[index], _each(targets, lambda t: t[index])
-        return inputs, _for_each(alive, targets), False
+            return rows.transpose(0, 1), tuple(target[index] for target in targets), True
+        at = slice(None) if index is None else index
+        return inputs[at], _for_each(alive, [target[at] for target in targets]), False
 
 
-def _each(targets: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """`function` of the targets, or of each tensor if they are several."""
-    return tuple(map(function, targets)) if isinstance(targets, tuple) else function(targets)
-
-
-def _for_each(members: Tensor, targets: Any) -> Any:
+def _for_each(members: Tensor, targets: Iterable[Tensor]) -> tuple[Tensor, ...]:
     """The same targets for each member: (n, ...) -> (members, n, ...), without a copy."""
-    return _each(targets, lambda t: t.expand(len(members), *t.shape))
+    return tuple(target.expand(len(members), *target.shape) for target in targets)
 
 
 def _copy(parameters: Parameters) -> Parameters:
