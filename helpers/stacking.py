@@ -111,10 +111,12 @@ class AutogradStack(Stack):
     """Any network of the supported layers; PyTorch differentiates it."""
 
     def __init__(self, network: nn.Module, parameters: Parameters):
-        self.network = _stacked(copy.deepcopy(network), "network", parameters)
+        stacked = _stacked(copy.deepcopy(network), "network", parameters)
+        self.network = stacked.train()  # all in one mode: new layers begin in that of training
         self.leaves = list(self.network.parameters())
 
     def keep(self, members: Tensor) -> None:
+        self.last = ()  # else the next graph would take over nodes that expect all members
         super().keep(members)
         for module in self.network.modules():
             for name, buffer in module.named_buffers(recurse=False):
@@ -140,7 +142,7 @@ class AutogradStack(Stack):
     def pull_back(self, slopes: tuple[Tensor, ...]) -> None:
         gradients = torch.autograd.grad(self.last, self.leaves, slopes)
         for leaf, gradient in zip(self.leaves, gradients, strict=True):
-            leaf.grad = gradient
+            leaf.grad = gradient.contiguous()  # as the leaf: fused optimisers read memory in order
 
 
 class StackedLinear(nn.Module):
@@ -262,7 +264,7 @@ def stack(network: nn.Module, state: Parameters, sample: Tensor, own: bool = Fal
         raise ValueError(
             f"the network {type(network).__name__} computes something else when it is stacked with "
             f"others: expected outputs that begin with {expected[:3].tolist()}, found "
-            f"{found[:3].tolist()}. Between its layers it must treat channels apart: no softmax, no "
-            "reshaping but flatten(1); and return (n, outputs). What mixes them belongs in the loss."
+            f"{found[:3].tolist()}. Between its layers it must treat channels apart (no softmax, "
+            "no reshaping but flatten(1)) and return (n, outputs); what mixes them is for the loss."
         )
     return built

@@ -137,7 +137,7 @@ NETWORKS = {  # network, inputs, targets, this project's loss, PyTorch's
 SETTINGS = {
     "full batch": {},
     "momentum": {"optimizer": MOMENTUM, "rate": 0.05},
-    "Adam": {"optimizer": torch.optim.Adam, "rate": 0.01},
+    "Adam": {"optimizer": partial(torch.optim.Adam, fused=True), "rate": 0.01},
     "mini-batches": {"batch_size": 7, "optimizer": MOMENTUM, "rate": 0.03},
     "schedule": {"batch_size": 7, "schedule": lambda done: 1 - done},
     "PyTorch's initialisation": {"start": None},
@@ -173,11 +173,11 @@ def test_members_may_differ_in_rate_and_initial_scale(network, optimizer):
         )
 
 
-def solving(seeds, **options):
+def solving(seeds, make=one_hidden, **options):
     """Networks that are solved, or diverge, at different times; `options` are the trainer's."""
     settings = {"metrics": {"accuracy": binary_accuracy}, "stop_when": "accuracy"}
     settings |= {"iterations": 150, "learning_rate": 0.5, **options}
-    return train(one_hidden, seeds, INPUTS, LABELS, LOSS, **settings)
+    return train(make, seeds, INPUTS, LABELS, LOSS, **settings)
 
 
 def assert_member_alone(history: History, member: int, alone: History) -> None:
@@ -201,6 +201,7 @@ FEATURES = {
     "stops when solved": {},
     "momentum": {"optimizer": MOMENTUM, "learning_rate": 0.1},
     "Adam": {"optimizer": torch.optim.Adam, "learning_rate": 0.005, "iterations": 300},
+    "autograd": {"make": partial(one_hidden, Swish), "optimizer": MOMENTUM, "learning_rate": 0.1},
     "mini-batches": {"batch_size": 5, "iterations": 60, "snapshots_at": (0, 7, 50)},
     "snapshots": {"snapshots_at": (0, 5, 20, 149)},
     "float64": {"initialize": partial(truncated_normal_, std=0.7)},
@@ -326,6 +327,27 @@ def test_evaluation_is_of_other_data_at_chosen_times_in_evaluation_mode():
         assert abs(found["accuracy"] - (logits.argmax(1) == unseen[1]).float().mean()) < 1e-6
     undisturbed = train(Residual, SEEDS, IMAGES, CLASSES, loss, **options)
     np.testing.assert_array_equal(undisturbed.curves["loss"], history.curves["loss"])
+
+
+def test_batch_normalisation_is_in_the_right_mode_on_every_core(monkeypatch):
+    monkeypatch.setattr(training, "core_count", lambda: 2)
+    data = {"same": (IMAGES, CLASSES)}
+    alone, dealt = (
+        train(
+            Residual,
+            SEEDS,
+            IMAGES,
+            CLASSES,
+            {"loss": cross_entropy},
+            iterations=5,
+            evaluate=data,
+            parallel=parallel,
+        )
+        for parallel in (False, True)
+    )
+    np.testing.assert_allclose(dealt.curve("loss"), alone.curve("loss"), atol=2e-5)
+    losses = dealt.evaluations["same"]["loss"], alone.evaluations["same"]["loss"]
+    np.testing.assert_allclose(*losses, atol=2e-5)
 
 
 def test_every_sample_is_seen_once_an_epoch_in_an_order_of_the_members_own():
