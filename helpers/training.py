@@ -8,8 +8,9 @@ more. Members never meet: what becomes of one does not depend on which others ar
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -176,65 +177,97 @@ def train(
         or negative limit.
     """
     seeds = np.array([int(seed) for seed in seeds])
-    start = initial_parameters(make_network, seeds, initialize)
-    objective = Objective(losses, metrics or {}, loss_weights or {})
-    rates = np.asarray(learning_rate, dtype=float)
     task = SimpleNamespace(
-        network=_build(make_network, inputs),
-        parameters={name: values.to(inputs.device, inputs.dtype) for name, values in start.items()},
         inputs=inputs,
         targets=as_tuple(targets),
         own_data=own_data,
-        order_seeds=seeds if order_seeds is None else order_seeds,
-        objective=objective,
-        learning_rate=rates if rates.ndim else np.full(len(seeds), rates),
+        objective=Objective(losses, metrics or {}, loss_weights or {}),
+        stop_when=stop_when,
+        rates=np.asarray(learning_rate, dtype=float),
         optimizer=optimizer,
         schedule=schedule or (lambda done: 1.0),
+        orders=seeds if order_seeds is None else np.asarray(order_seeds),
         limits={"iterations": iterations, "epochs": epochs, "max_seconds": max_seconds},
-        sizes={"batch_size": batch_size, "evaluate_every": evaluate_every},
-        stop_row=objective.names.index(stop_when) if stop_when in objective.names else None,
+        batch_size=batch_size,
         snapshots_at=frozenset(snapshots_at),
-        snapshots={},
         evaluate=evaluate or {},
+        evaluate_every=evaluate_every,
+        rows={},  # iteration -> losses and metrics, shape (names, members)
+        evaluated={name: {} for name in evaluate or {}},  # the same on other data, by their number
+        times={},  # of evaluations, by their number: iteration and seconds, shape (2, members)
+        snapshots={},
         solved_at=np.full(len(seeds), np.inf),
         diverged_at=np.full(len(seeds), np.inf),
     )
-    for wrong, message in _faults(task, len(seeds), stop_when):
+    _check(task)
+    start = initial_parameters(make_network, seeds, initialize).items()
+    task.parameters = {name: values.to(inputs.device, inputs.dtype) for name, values in start}
+    network = _build(make_network, inputs)
+    parts = np.array_split(np.arange(len(seeds)), min(core_count(), len(seeds)) if parallel else 1)
+    groups = [_Group(task, network, members) for members in parts]
+    on_all_cores(_Group.train, groups)
+    for moment, snapshot in task.snapshots.items():
+        ended = torch.as_tensor(np.minimum(task.solved_at, task.diverged_at) < moment)
+        for name, values in snapshot.items():
+            values[ended] = task.parameters[name][ended]
+    names = task.objective.names
+    times = _in_order(task.times) if task.times else np.empty((2, len(seeds), 0))
+    return History(
+        seeds=seeds,
+        curves=dict(zip(names, _in_order(task.rows), strict=True)),
+        solved_at=task.solved_at,
+        diverged_at=task.diverged_at,
+        parameters=task.parameters,
+        snapshots=dict(sorted(task.snapshots.items())),
+        evaluations={
+            data: dict(zip(names, _in_order(rows), strict=True))
+            for data, rows in task.evaluated.items()
+        },
+        evaluated_at=times[0],
+        evaluated_after=times[1],
+        seconds=max(group.seconds for group in groups),
+    )
+
+
+def _in_order(rows: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Rows of shape (names, members), by their key: (names, members, rows)."""
+    return np.stack([rows[key] for key in sorted(rows)], axis=2)
+
+
+def _check(task: SimpleNamespace) -> None:
+    """Raise ValueError, with what was expected, for settings that don't fit together."""
+    losses, metrics = list(task.objective.losses), list(task.objective.metrics)
+    names, members = losses + metrics, len(task.solved_at)
+    shapes = [tuple(tensor.shape) for tensor in (task.inputs, *task.targets)]
+    alike = len({shape[: 1 + task.own_data] for shape in shapes}) == 1
+    alike = alike and (not task.own_data or shapes[0][0] == members)
+    axes = f"({members} members, n, ...)" if task.own_data else "(n, ...)"
+    ends = [limit for limit in task.limits.values() if limit is not None]
+    for wrong, message in (
+        (not losses, "losses is empty; give at least one {name: function}"),
+        (len(set(names)) < len(names), f"losses and metrics need names of their own: {names}"),
+        (
+            not set(task.objective.weights) <= set(losses),
+            f"loss_weights names {list(task.objective.weights)}, but the losses are {losses}",
+        ),
+        (
+            task.stop_when not in [None, *metrics],
+            f"stop_when is {task.stop_when!r}, but the metrics are {metrics}",
+        ),
+        (not ends, f"nothing ends this training; give one of {', '.join(task.limits)}"),
+        (min(ends, default=0) < 0, f"a limit is negative: {task.limits}"),
+        (not alike, f"inputs and targets have shapes {shapes}; expected {axes} of all"),
+        (
+            task.rates.shape not in [(), (members,)],
+            f"learning_rate has shape {task.rates.shape}; expected a number, or {members}",
+        ),
+        (
+            task.orders.shape not in [(), (members,)],
+            f"order_seeds has shape {task.orders.shape}; expected a number, or {members}",
+        ),
+    ):
         if wrong:
             raise ValueError(message)
-    cores = min(core_count(), len(seeds)) if parallel else 1
-    groups = [_Group(task, members) for members in np.array_split(np.arange(len(seeds)), cores)]
-    on_all_cores(_Group.train, groups)
-    return _history(seeds, task, groups)
-
-
-def _faults(
-    task: SimpleNamespace, members: int, stop_when: str | None
-) -> Iterator[tuple[bool, str]]:
-    """Whether settings don't fit together, and what to say then."""
-    names, losses = task.objective.names, list(task.objective.losses)
-    yield not losses, "losses is empty; give at least one {name: function}"
-    yield len(set(names)) < len(names), f"each loss and metric needs a name of its own: {names}"
-    unknown = set(task.objective.weights) - set(losses)
-    yield bool(unknown), f"loss_weights names {sorted(unknown)}, but the losses are {losses}"
-    metrics = list(task.objective.metrics)
-    unknown = stop_when not in [None, *metrics]
-    yield unknown, f"stop_when is {stop_when!r}, but the metrics are {metrics}"
-    endless = task.limits["iterations"] is None and task.limits["epochs"] is None
-    yield endless, "nothing ends this training; give iterations or epochs"
-    for name, number in (task.limits | task.sizes).items():
-        least = 1 if name in task.sizes else 0
-        low = number is not None and number < least
-        yield low, f"{name} is {number}; expected at least {least}"
-    shapes = [tuple(tensor.shape) for tensor in (task.inputs, *task.targets)]
-    differ = len({shape[: 1 + task.own_data] for shape in shapes}) > 1
-    expected = f"({members} members, n, ...)" if task.own_data else "(n, ...)"
-    differ = differ or (task.own_data and shapes[0][0] != members)
-    yield differ, f"inputs and targets have shapes {shapes}; expected {expected} of all"
-    for name in ("learning_rate", "order_seeds"):
-        value = getattr(task, name)
-        unequal = np.ndim(value) == 1 and len(value) != members
-        yield unequal, f"{name} has {np.size(value)} entries; expected one, or {members}"
 
 
 class _Group:
@@ -243,43 +276,78 @@ class _Group:
     `alive` are the places, among all members, of those that are still trained: the stack's.
     """
 
-    def __init__(self, task: SimpleNamespace, members: np.ndarray):
-        self.task = task
+    def __init__(self, task: SimpleNamespace, network: nn.Module, members: np.ndarray):
+        self.task, self.first = task, int(members[0])
         self.alive = torch.as_tensor(members, device=task.inputs.device)
-        self.batches = _Batches(task, self.alive)
-        start = {name: values[self.alive] for name, values in task.parameters.items()}
+        self.own = task.own_data or (task.batch_size is not None and task.orders.ndim == 1)
         sample = task.inputs[self.alive, :2] if task.own_data else task.inputs[:2]
-        self.networks = stack(task.network, start, sample, task.own_data)
+        start = {name: values[self.alive] for name, values in task.parameters.items()}
+        self.networks = stack(network, start, sample, task.own_data)
         self._make_optimizer()
-        self.segments: list[tuple[int, Tensor, list[Tensor]]] = [(0, self.alive, [])]
-        self.evaluated: list[tuple[int, float, Tensor, dict[str, Tensor]]] = []
+        seeds = task.orders[members] if task.orders.ndim else task.orders[None]
+        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        self.full: tuple = None, None
+        self.evaluations = 0
+
+    def places(self) -> np.ndarray:
+        return self.alive.cpu().numpy()
 
     @torch.no_grad()
     def train(self) -> None:
         """The loop."""
-        task, networks, batches = self.task, self.networks, self.batches
+        task, networks = self.task, self.networks
+        self.samples = task.inputs.shape[int(task.own_data)]
+        per_epoch = math.ceil(self.samples / (task.batch_size or self.samples))
         limits = {name: math.inf if v is None else v for name, v in task.limits.items()}
-        updates = int(min(limits["iterations"], limits["epochs"] * batches.per_epoch))
-        every = task.sizes["evaluate_every"] or batches.per_epoch
+        updates = int(min(limits["iterations"], limits["epochs"] * per_epoch, sys.maxsize))
+        every = task.evaluate_every or per_epoch
         self.begin = time.perf_counter()
         with progress_bar(updates) as progress:
             for iteration in range(updates + 1):
                 self.seconds = time.perf_counter() - self.begin
                 last = iteration == updates or self.seconds >= limits["max_seconds"]
                 if iteration in task.snapshots_at:
-                    self._store(task.snapshots.setdefault(iteration, _copy(task.parameters)))
+                    copy = {name: values.clone() for name, values in task.parameters.items()}
+                    self._store(task.snapshots.setdefault(iteration, copy))
                 if task.evaluate and (last or iteration % every == 0):
                     self._evaluate(iteration)
-                if last and task.sizes["batch_size"]:
+                if last and task.batch_size:
                     break
-                batch = batches.get(iteration, self.alive)
                 measure = networks.measure if last else networks.differentiate
-                self._record(iteration, measure(task.objective, *batch))
+                batch = self._batch(iteration % per_epoch)
+                self._record(iteration, measure(task.objective, *batch, self.own))
                 if last or not len(self.alive):
                     break
                 self._step(task.schedule(iteration / updates))
                 progress.update()
         self._store(task.parameters)
+
+    def _batch(self, place: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Inputs, (n, ...) or each member's own, (members, n, ...); targets (members, n, ...).
+
+        `place` counts the updates of an epoch.
+        """
+        task, alive = self.task, self.alive
+        if task.batch_size is None:
+            if self.full[0] is not alive:
+                self.full = alive, self._samples(slice(None))
+            return self.full[1]
+        if place == 0:
+            orders = [torch.randperm(self.samples, generator=g) for g in self.generators]
+            self.orders = torch.stack(orders).to(alive.device)  # (members of the group, n)
+        columns = self.orders[:, place * task.batch_size : (place + 1) * task.batch_size]
+        return self._samples(columns[alive - self.first] if task.orders.ndim else columns[0])
+
+    def _samples(self, index: Tensor | slice) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The samples `index`, shape (n,) or (members, n), or all samples."""
+        inputs, targets, alive = self.task.inputs, self.task.targets, self.alive
+        if self.task.own_data:
+            at = (alive, index) if isinstance(index, slice) else (alive[:, None], index)
+            return inputs[at], tuple(target[at] for target in targets)
+        if self.own:  # gathered with one row per sample, as stacked layers need it
+            rows = inputs.index_select(0, index.T.flatten()).unflatten(0, index.T.shape)
+            return rows.transpose(0, 1), tuple(target[index] for target in targets)
+        return inputs[index], _for_each(alive, [target[index] for target in targets])
 
     def _store(self, place: Parameters) -> None:
         """Write the present parameters to the members' places among all."""
@@ -288,20 +356,25 @@ class _Group:
                 place[name][self.alive] = values
 
     def _record(self, iteration: int, values: list[Tensor]) -> None:
-        """Keep one iteration's values, and let go of members that are solved or have diverged."""
+        """Note one iteration's values, and let go of members that are solved or have diverged."""
         task, row = self.task, torch.stack(values)  # (names, members)
-        self.segments[-1][2].append(row)
         losses = row[: len(task.objective.losses)]
-        solved = None if task.stop_row is None else row[task.stop_row] == 1
+        solved = row[task.objective.names.index(task.stop_when)] == 1 if task.stop_when else None
         if math.isfinite(losses.sum()) and (solved is None or not solved.any()):
+            self._note(task.rows, iteration, row)
             return
         diverged = ~torch.isfinite(losses).all(0)
         solved = torch.zeros_like(diverged) if solved is None else solved & ~diverged
+        self._note(task.rows, iteration, row.masked_fill(diverged, math.nan))
         self._store(task.parameters)
-        task.solved_at[self.alive[solved].cpu().numpy()] = iteration
-        task.diverged_at[self.alive[diverged].cpu().numpy()] = iteration
+        task.solved_at[self.places()[solved.cpu().numpy()]] = iteration
+        task.diverged_at[self.places()[diverged.cpu().numpy()]] = iteration
         self._keep(torch.nonzero(~(solved | diverged))[:, 0])
-        self.segments.append((iteration + 1, self.alive, []))
+
+    def _note(self, rows: dict[int, np.ndarray], key: int, values: Tensor) -> None:
+        """Put values of shape (names, members in the stack) to the members' places among all."""
+        row = rows.setdefault(key, np.full((len(values), len(self.task.solved_at)), np.nan, "f4"))
+        row[:, self.places()] = values.cpu().numpy()
 
     def _keep(self, members: Tensor) -> None:
         """Go on with some members of the stack, with their gradients and the optimiser's memory."""
@@ -317,7 +390,8 @@ class _Group:
 
     def _make_optimizer(self) -> None:
         """An optimiser at the highest rate; `shares` of its steps are each member's, if unequal."""
-        leaves, rates = self.networks.leaves, self.task.learning_rate[self.alive.cpu().numpy()]
+        leaves = self.networks.leaves
+        rates = self.task.rates[self.places()] if self.task.rates.ndim else self.task.rates[None]
         self.rate = float(rates.max())
         unequal = bool((rates < self.rate).any())
         shares = torch.as_tensor(rates / self.rate if unequal else rates).to(leaves[0])
@@ -343,103 +417,17 @@ class _Group:
 
     def _evaluate(self, iteration: int) -> None:
         """Losses and metrics on the other data; the clock stands still meanwhile."""
-        begin, found = time.perf_counter(), {}
-        for name, (inputs, targets) in self.task.evaluate.items():
-            outputs = _outputs(self.networks, inputs)
+        begin, task = time.perf_counter(), self.task
+        for name, (inputs, targets) in task.evaluate.items():
             shared = _for_each(self.alive, as_tuple(targets))
-            values = self.task.objective.values(outputs, shared)
-            found[name] = torch.stack(values)  # (names, members)
-        self.evaluated.append((iteration, self.seconds, self.alive, found))
+            values = task.objective.values(_outputs(self.networks, inputs), shared)
+            self._note(task.evaluated[name], self.evaluations, torch.stack(values))
+        moment = torch.tensor([[float(iteration)], [self.seconds]])
+        self._note(task.times, self.evaluations, moment.expand(2, len(self.alive)))
+        self.evaluations += 1
         self.begin += time.perf_counter() - begin
-
-
-class _Batches:
-    """The samples of each update: all of them, or mini-batches in each member's own order."""
-
-    def __init__(self, task: SimpleNamespace, members: Tensor):
-        self.task, self.first = task, int(members[0])
-        self.samples = task.inputs.shape[1 if task.own_data else 0]
-        self.size = task.sizes["batch_size"] or self.samples
-        self.per_epoch = math.ceil(self.samples / self.size)
-        seeds = np.atleast_1d(task.order_seeds)
-        self.one_order = np.ndim(task.order_seeds) == 0
-        chosen = seeds if self.one_order else seeds[members.cpu().numpy()]
-        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in chosen]
-        self.full = None, None
-
-    def get(self, iteration: int, alive: Tensor) -> tuple[Tensor, tuple, bool]:
-        """Inputs; targets, shape (members, n, ...); whether the inputs are each member's own."""
-        if not self.task.sizes["batch_size"]:
-            if self.full[0] is not alive:
-                self.full = alive, self._take(alive, None)
-            return self.full[1]
-        step = iteration % self.per_epoch
-        if step == 0:
-            orders = [torch.randperm(self.samples, generator=g) for g in self.generators]
-            self.orders = torch.stack(orders).to(alive.device)  # (members of the group, n)
-        index = self.orders[:, step * self.size : (step + 1) * self.size]
-        return self._take(alive, index[0] if self.one_order else index[alive - self.first])
-
-    def _take(self, alive: Tensor, index: Tensor | None) -> tuple[Tensor, tuple, bool]:
-        """The samples `index`, shape (n,) or (members, n), or all samples."""
-        inputs, targets = self.task.inputs, self.task.targets
-        if self.task.own_data:
-            at = alive if index is None else (alive[:, None], index)
-            return inputs[at], tuple(target[at] for target in targets), True
-        if index is not None and index.dim() == 2:
-            # One row per sample, as stacked layers need it, seen as one row per member.
-            rows = inputs.index_select(0, index.T.flatten()).unflatten(0, index.T.shape)
-            return rows.transpose(0, 1), tuple(target[index] for target in targets), True
-        at = slice(None) if index is None else index
-        return inputs[at], _for_each(alive, [target[at] for target in targets]), False
 
 
 def _for_each(members: Tensor, targets: Iterable[Tensor]) -> tuple[Tensor, ...]:
     """The same targets for each member: (n, ...) -> (members, n, ...), without a copy."""
     return tuple(target.expand(len(members), *target.shape) for target in targets)
-
-
-def _copy(parameters: Parameters) -> Parameters:
-    return {name: values.clone() for name, values in parameters.items()}
-
-
-def _history(seeds: np.ndarray, task: SimpleNamespace, groups: Sequence[_Group]) -> History:
-    """What the groups have recorded, with all members in their order."""
-    names, nothing = task.objective.names, np.float32(np.nan)
-    points = max(first + len(rows) for group in groups for first, _, rows in group.segments)
-    curves = np.full((len(names), len(seeds), points), nothing)
-    columns = max(len(group.evaluated) for group in groups)
-    times = np.full((2, len(seeds), columns), np.nan)
-    evaluations = {
-        name: np.full((len(names), len(seeds), columns), nothing) for name in task.evaluate
-    }
-    for group in groups:
-        for first, alive, rows in group.segments:
-            if rows:
-                block = torch.stack(rows).permute(1, 2, 0).cpu().numpy()
-                curves[:, alive.cpu().numpy(), first : first + len(rows)] = block
-        for column, (iteration, seconds, alive, found) in enumerate(group.evaluated):
-            members = alive.cpu().numpy()
-            times[:, members, column] = [[iteration], [seconds]]
-            for name, values in found.items():
-                evaluations[name][:, members, column] = values.cpu().numpy()
-    for member in np.flatnonzero(np.isfinite(task.diverged_at)):
-        curves[:, member, int(task.diverged_at[member]) :] = nothing
-    for moment, snapshot in task.snapshots.items():
-        ended = torch.as_tensor(np.minimum(task.solved_at, task.diverged_at) < moment)
-        for name, values in snapshot.items():
-            values[ended] = task.parameters[name][ended]
-    return History(
-        seeds=seeds,
-        curves=dict(zip(names, curves, strict=True)),
-        solved_at=task.solved_at,
-        diverged_at=task.diverged_at,
-        parameters=task.parameters,
-        snapshots=dict(sorted(task.snapshots.items())),
-        evaluations={
-            name: dict(zip(names, values, strict=True)) for name, values in evaluations.items()
-        },
-        evaluated_at=times[0],
-        evaluated_after=times[1],
-        seconds=max(group.seconds for group in groups),
-    )

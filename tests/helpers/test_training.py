@@ -436,15 +436,17 @@ def test_a_network_that_cannot_be_stacked_is_named(name):
 
 BAD_SETTINGS = [
     ({"losses": {}}, "losses is empty"),
-    ({"metrics": {"loss": binary_accuracy}}, "name of its own"),
+    ({"metrics": {"loss": binary_accuracy}}, "names of their own: .'loss', 'loss'."),
     ({"loss_weights": {"L2": 1.0}}, "loss_weights names .'L2'., but the losses are .'loss'."),
     ({"stop_when": "loss"}, "stop_when is 'loss', but the metrics are .'accuracy'."),
     ({"stop_when": "acuracy"}, "stop_when is 'acuracy'"),
-    ({"iterations": None}, "give iterations or epochs"),
-    ({"iterations": -1}, "iterations is -1; expected at least 0"),
-    ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
-    ({"learning_rate": [0.1, 0.2]}, "learning_rate has 2 entries; expected one, or 6"),
-    ({"order_seeds": [1]}, "order_seeds has 1 entries; expected one, or 6"),
+    (
+        {"iterations": None},
+        "nothing ends this training; give one of iterations, epochs",
+    ),
+    ({"iterations": -1}, "a limit is negative: .*iterations.: -1"),
+    ({"learning_rate": [0.1, 0.2]}, "learning_rate has shape .2,.; expected a number, or 6"),
+    ({"order_seeds": [1]}, "order_seeds has shape .1,.; expected a number, or 6"),
     ({"targets": LABELS[:5]}, "shapes .*; expected .n, ....."),
     ({"own_data": True}, "expected .6 members, n, ...."),
     ({"seeds": []}, "seeds is empty"),
