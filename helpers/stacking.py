@@ -143,6 +143,7 @@ class AutogradStack(Stack):
         self.leaves = list(self.network.parameters())
 
     def keep(self, members: Tensor) -> None:
+        self.last = ()  # else the next graph would take over nodes that expect all members
         super().keep(members)
         for module in self.network.modules():
             for name, buffer in module.named_buffers(recurse=False):

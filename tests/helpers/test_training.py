@@ -165,3 +165,19 @@ def test_members_may_differ_in_rate_and_initial_scale(network, optimizer):
         assert_same(
             history, member, *plain_loop(make, seed, inputs, targets, plain_loss, 12, **options)
         )
+
+
+@pytest.mark.parametrize("optimizer", [None, MOMENTUM, torch.optim.Adam])
+@pytest.mark.parametrize("network", ["by hand, tanh", "unknown activation", "one layer"])
+def test_members_that_leave_change_nothing_for_the_others(network, optimizer):
+    make, inputs, targets, loss, _ = NETWORKS[network]
+    end = {"metrics": {"accuracy": binary_accuracy}, "stop_when": "accuracy", "iterations": 300}
+    start = partial(truncated_normal_, std=1.0)
+    rest = (inputs, targets, {"loss": loss})
+    together = train(make, SEEDS, *rest, initialize=start, optimizer=optimizer, **end)
+    assert len(set(together.solved_at)) > 2  # they leave at different times
+    for seed in SEEDS:
+        alone = train(make, [seed], *rest, initialize=start, optimizer=optimizer, **end)
+        assert alone.solved_at[0] == together.solved_at[seed]
+        for name, values in together.parameters.items():
+            np.testing.assert_allclose(values[seed], alone.parameters[name][0], atol=1e-4)
