@@ -1,6 +1,6 @@
 """The toy data sets: generate them, write them, load them with every check.
 
-Three sets of small black and white images (random, line, detection) and the four points of XOR.
+Three sets of small black and white images: random, line and detection.
 The files have the layout of the course's own arrays, so that those can be loaded instead::
 
     random/random_imgs.npy        (n, 4, 4)    int64    0 or 1
@@ -56,12 +56,6 @@ class PointSet:
 
     points: np.ndarray
     labels: np.ndarray
-
-
-def xor_points() -> tuple[np.ndarray, np.ndarray]:
-    """Return the four inputs of exclusive or, shape (4, 2), and their labels, shape (4,)."""
-    inputs = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    return inputs, np.array([0.0, 1.0, 1.0, 0.0])
 
 
 def generate_random(seed: int = 0, labels: str = "teacher") -> ImageSet:

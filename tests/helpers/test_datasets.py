@@ -17,7 +17,6 @@ from helpers.datasets import (
     load_detection,
     load_line,
     load_random,
-    xor_points,
 )
 
 GENERATORS = {"random": generate_random, "line": generate_line, "detection": generate_detection}
@@ -59,15 +58,7 @@ def hulls_meet(images, labels):
     return np.abs(fit.predict(system) - target).max() < 1e-9
 
 
-# ---- XOR and the ellipse
-
-
-def test_xor_is_one_exactly_where_the_inputs_differ():
-    inputs, labels = xor_points()
-    assert inputs.shape == (4, 2) and labels.shape == (4,)
-    assert inputs.dtype == labels.dtype == np.float64
-    assert {tuple(row) for row in inputs} == {(0, 0), (0, 1), (1, 0), (1, 1)}
-    np.testing.assert_array_equal(labels, inputs[:, 0] != inputs[:, 1])
+# ---- the ellipse
 
 
 def test_ellipse_labels_are_the_quadratic_form_beyond_its_level():
