@@ -158,13 +158,13 @@ class StackedLinear(nn.Module):
         if x.shape[1] == inputs:  # shared, or of a single member: one product
             bias = None if self.bias is None else self.bias.flatten()
             return F.linear(x, self.weight.flatten(0, 1), bias)
-        x = x.view(len(x), members, inputs).transpose(0, 1).contiguous()  # (members, n, inputs)
+        x = x.view(len(x), members, inputs)
         if outputs == 1:  # a sum of products is faster than many small ones
-            z = (x * self.weight).sum(2, keepdim=True)
-        else:
-            z = torch.bmm(x, self.weight.mT)  # (members, n, outputs)
-        z = z if self.bias is None else z + self.bias[:, None]
-        return z.transpose(0, 1).flatten(1)
+            z = (x * self.weight[:, 0]).sum(2)  # (n, members)
+            return z if self.bias is None else z + self.bias[:, 0]
+        z = torch.bmm(self.weight, x.permute(1, 2, 0))  # (members, outputs, n); x is not copied
+        z = z if self.bias is None else z + self.bias[..., None]
+        return z.permute(2, 0, 1).flatten(1)
 
 
 class StackedConv2d(nn.Module):

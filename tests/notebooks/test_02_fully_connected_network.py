@@ -10,7 +10,7 @@ from torch import nn
 
 from helpers.datasets import generate_random
 from helpers.objectives import binary_accuracy, binary_cross_entropy, squared_error
-from helpers.stacking import hidden_layer_of
+from helpers.stacking import dense_layers_of
 from helpers.training import initial_parameters, train
 from tests.tools.notebook_tools import load_implementation
 
@@ -37,7 +37,7 @@ def test_the_network_is_that_of_the_handout_and_its_gradient_is_by_hand(lesson):
         "output.bias": (1,),
     }
     assert network(torch.zeros(5, 4, 4)).shape == (5, 1)
-    assert hidden_layer_of(network) == (network.hidden, network.activation, network.output)
+    assert dense_layers_of(network) == (network.hidden, network.activation, network.output)
 
 
 @pytest.mark.parametrize(("activation", "loss"), SETTINGS)
