@@ -37,7 +37,7 @@ def test_the_network_is_that_of_the_handout_and_its_gradient_is_by_hand(lesson):
         "output.bias": (1,),
     }
     assert network(torch.zeros(5, 4, 4)).shape == (5, 1)
-    assert dense_layers_of(network) == (network.hidden, network.activation, network.output)
+    assert dense_layers_of(network) == [network.hidden, network.activation, network.output]
 
 
 @pytest.mark.parametrize(("activation", "loss"), SETTINGS)

@@ -46,7 +46,7 @@ def test_the_network_has_nine_parameters_and_its_gradient_is_by_hand(xor):
     network = xor.two_layer_perceptron()
     assert sum(p.numel() for p in network.parameters()) == 9
     assert isinstance(network.activation, nn.Tanh)
-    assert dense_layers_of(network) == (network.hidden, network.activation, network.output)
+    assert dense_layers_of(network) == [network.hidden, network.activation, network.output]
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
