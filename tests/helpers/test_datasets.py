@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.svm import SVC
 
-from helpers import datasets, files
+from helpers import datasets
 from helpers.datasets import (
     generate_detection,
     generate_ellipse,
@@ -19,6 +19,7 @@ from helpers.datasets import (
     load_random,
     xor_points,
 )
+from tests.tools.write_data import write_sets
 
 GENERATORS = {"random": generate_random, "line": generate_line, "detection": generate_detection}
 LOADERS = {"random": load_random, "line": load_line, "detection": load_detection}
@@ -36,7 +37,7 @@ LAYOUT = {
 @pytest.fixture(autouse=True)
 def root(tmp_path, monkeypatch):
     """A DATA_ROOT with three sound sets, for a test to damage."""
-    datasets.write_sets(tmp_path / "root")
+    write_sets(tmp_path / "root")
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "root"))
     return tmp_path / "root"
 
@@ -213,13 +214,13 @@ def test_a_seed_decides_everything_and_another_seed_differs(generate):
 
 
 def test_the_command_gives_the_committed_files(tmp_path):
-    command = [sys.executable, "-m", "helpers.datasets", str(tmp_path / "new")]
-    result = subprocess.run(command, cwd=files.PROJECT, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "tests.tools.write_data", str(tmp_path / "new")]
+    result = subprocess.run(command, cwd=datasets.PROJECT, capture_output=True, text=True, check=True)
     written = [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
     assert {path.relative_to(tmp_path / "new").as_posix() for path in written} == set(LAYOUT)
     for name, (shape, dtype) in LAYOUT.items():
         new = np.load(tmp_path / "new" / name, allow_pickle=False)
-        committed = np.load(files.DATA_FOLDER / name, allow_pickle=False)
+        committed = np.load(datasets.DATA_FOLDER / name, allow_pickle=False)
         np.testing.assert_array_equal(new, committed, strict=True)
         assert (new.shape, new.dtype) == (shape, dtype)
         assert f"{tmp_path / 'new' / name}: shape {shape}, dtype {new.dtype}" in result.stdout
@@ -235,14 +236,14 @@ def test_data_root_comes_before_the_project(root, monkeypatch, name):
     assert_same_set(loaded, GENERATORS[name]())
     assert loaded.source == root / name and loaded.name == name
     (root / name).rename(root / "other")
-    assert LOADERS[name]().source == files.DATA_FOLDER / name
+    assert LOADERS[name]().source == datasets.DATA_FOLDER / name
     monkeypatch.setenv("DATA_ROOT", "")
-    assert LOADERS[name]().source == files.DATA_FOLDER / name
+    assert LOADERS[name]().source == datasets.DATA_FOLDER / name
 
 
 def test_relative_data_root_counts_from_the_project(root, tmp_path, monkeypatch):
     monkeypatch.chdir(root)
-    monkeypatch.setattr(files, "PROJECT", tmp_path)
+    monkeypatch.setattr(datasets, "PROJECT", tmp_path)
     monkeypatch.setenv("DATA_ROOT", "root")
     assert load_random().source == root / "random"
 
@@ -273,7 +274,7 @@ def assert_refused(path, expected, found, error=ValueError):
     message = str(caught.value)
     assert message.startswith(f"{path}: expected {expected}")
     assert f", found {found}" in message
-    assert "`python -m helpers.datasets` regenerates" in message
+    assert "`python -m tests.tools.write_data` regenerates" in message
 
 
 def put(value, index):
@@ -346,12 +347,3 @@ def test_a_file_that_is_no_sound_array_is_refused_and_not_unpickled(root):
     for damaged in (b"", sound[:9], sound[:128], sound[:-1], b"0 1 1 0", bad_header):
         path.write_bytes(damaged)
         assert_refused(path, LABELS, f"{len(damaged)} bytes that cannot be read as that")
-
-
-def test_an_interrupted_write_leaves_the_old_file_and_no_other(root):
-    path = root / "line" / "line_labs.npy"
-    before = path.read_bytes()
-    with pytest.raises(KeyboardInterrupt), files.replaced_as_a_whole(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise KeyboardInterrupt
-    assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 2
