@@ -200,6 +200,7 @@ def test_reports_are_marked_where_their_figures_lie_each_with_a_marker(axes):
     plotting.mark_reports(axes, {"a": 1, "b": 2}, [0.2, 0.7])
     assert [points_of(line) for line in axes.lines[-2:]] == [[(1, 0.2)], [(2, 0.7)]]
     assert {line.get_linestyle() for line in axes.lines} == {"None"}
+    assert {line.get_markerfacecolor() for line in axes.lines} == {"white"}
 
 
 # Images and regions
