@@ -1,4 +1,4 @@
-"""The toy data sets: generate them, write them, load them with every check.
+"""The toy data sets: generate them, load them with every check; and where data lies.
 
 Three sets of small black and white images: random, line and detection.
 The files have the layout of the course's own arrays, so that those can be loaded instead::
@@ -10,18 +10,16 @@ The files have the layout of the course's own arrays, so that those can be loade
     detection/detection_imgs.npy  (n, 16, 16)  float64  0 or 1
     detection/detection_labs.npy  (n,)         float64  0: diamond, 1: square
     detection/detection_width.npy (n,)         float64  the radius of the shape in pixels
-
-``python -m helpers.datasets [FOLDER]`` writes the generated sets into ``data/`` (or FOLDER).
 """
 
-import argparse
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from helpers.files import DATA_FOLDER, file_message, find_folder, replaced_as_a_whole
-
+PROJECT = Path(__file__).resolve().parent.parent
+DATA_FOLDER = PROJECT / "data"
 RANDOM_COUNT, RANDOM_ONES = 64, 11
 RANDOM_SIDE, IMAGE_SIDE = 4, 16
 RADII = np.arange(1, 8)
@@ -30,8 +28,8 @@ RADIUS_PROBABILITIES = (12 - RADII) / np.sum(12 - RADII)
 ELLIPSE_FORM = np.array([[1.0, -0.05], [1.0, 0.4]])
 ELLIPSE_LEVEL = 0.6
 REMEDY = (
-    "Correct the path or the file; or leave DATA_ROOT unset to use the project's data/, which "
-    "`python -m helpers.datasets` regenerates."
+    "Correct the file; or leave DATA_ROOT unset to use the project's data/, which "
+    "`python -m tests.tools.write_data` regenerates."
 )
 
 
@@ -39,8 +37,7 @@ REMEDY = (
 class ImageSet:
     """A set "random", "line" or "detection", with arrays as the module's docstring lists them.
 
-    Images have shape (n, height, width), 0 is black and 1 white. `source` is the folder that the
-    arrays were read from, None when they were generated.
+    0 is black and 1 white. `source` is the folder that was read, None if the set was generated.
     """
 
     name: str
@@ -70,31 +67,22 @@ def generate_random(seed: int = 0, labels: str = "teacher") -> ImageSet:
         classes. "independent": the 11 ones are placed without regard to the pixels. Any other
         word is a ValueError.
     """
+    if labels not in ("teacher", "independent"):
+        raise ValueError(f'labels: expected "teacher" or "independent", found {labels!r}')
     rng = np.random.default_rng(seed)
-    images = _distinct_bit_images(rng)
+    images = np.zeros((RANDOM_COUNT, RANDOM_SIDE, RANDOM_SIDE), dtype=np.int64)
+    while len(np.unique(images, axis=0)) < RANDOM_COUNT:  # drawn anew as a whole
+        images = rng.integers(0, 2, size=images.shape, dtype=np.int64)
     if labels == "teacher":
         return ImageSet("random", images, _teacher_labels(images, rng))
-    if labels == "independent":
-        ones = rng.permutation(RANDOM_COUNT)[:RANDOM_ONES]
-        return ImageSet("random", images, np.isin(np.arange(RANDOM_COUNT), ones).astype(np.float64))
-    raise ValueError(f'labels: expected "teacher" or "independent", found {labels!r}')
-
-
-def _distinct_bit_images(rng: np.random.Generator) -> np.ndarray:
-    """Draw (64, 4, 4) fair bits, anew as a whole until no two images are equal."""
-    while True:
-        images = rng.integers(0, 2, size=(RANDOM_COUNT, RANDOM_SIDE, RANDOM_SIDE), dtype=np.int64)
-        if len(np.unique(images, axis=0)) == RANDOM_COUNT:
-            return images
+    ones = rng.permutation(RANDOM_COUNT)[:RANDOM_ONES]
+    return ImageSet("random", images, np.isin(np.arange(RANDOM_COUNT), ones).astype(np.float64))
 
 
 def _teacher_labels(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Label with 1 the 11 images whose pixel sums, with 16 normal weights, are the highest.
-
-    The threshold lies half-way to the 12th. Sums of distinct images are distinct.
-    """
+    """Label with 1 the 11 images whose pixel sums, with 16 normal weights, are the highest."""
     pixels = images.reshape(len(images), -1)  # (64, 16)
-    scores = pixels @ rng.standard_normal(pixels.shape[1])  # (64,)
+    scores = pixels @ rng.standard_normal(pixels.shape[1])  # (64,), distinct
     threshold = np.sort(scores)[-RANDOM_ONES - 1 : -RANDOM_ONES + 1].mean()
     return (scores > threshold).astype(np.float64)
 
@@ -144,10 +132,8 @@ def generate_detection(count: int = 64, seed: int = 0) -> ImageSet:
     With (dx, dy) the offset of a pixel from the centre and r the radius, the diamond is
     {|dx| + |dy| <= r} and the square {max(|dx|, |dy|) <= r}. Those of one radius always differ:
     they have 2 r (r + 1) + 1 and (2 r + 1)^2 pixels. The radius is 1 to 7 with probability
-    proportional to 12 - r; the centre is uniform over the places that keep the shape inside.
-
-    The first half are diamonds with label 0, the rest squares with label 1; for the parameters see
-    `generate_line`.
+    proportional to 12 - r; the centre is uniform over the places that keep the shape inside. The
+    first half are diamonds with label 0, the rest squares with 1; parameters as `generate_line`.
     """
     labels = _labels_in_halves(count, first=0.0)
     rng = np.random.default_rng(seed)
@@ -187,8 +173,8 @@ def generate_ellipse(count: int, seed: int) -> PointSet:
 def load_random() -> ImageSet:
     """Load the random set: images (n, 4, 4) int64, labels (n,) float64.
 
-    All files come from the first folder that has the set: the environment's DATA_ROOT (a relative
-    one counts from the project's folder), then the project's ``data/``.
+    All files come from one folder: from the environment's DATA_ROOT (a relative one counts from
+    the project's folder) if it has the set, else from ``data/``.
 
     Raises
     ------
@@ -211,12 +197,13 @@ def load_detection() -> ImageSet:
 
 
 def _load_set(name: str, side: int, dtype: type) -> ImageSet:
-    folder = find_folder(name, REMEDY)
-    images_path, labels_path = folder / f"{name}_imgs.npy", folder / f"{name}_labs.npy"
-    images = _read_array(images_path, dtype, (side, side))
-    _require(np.isin(images, (0, 1)), images, images_path, "images of 0 and 1 only")
-    labels = _read_array(labels_path, np.float64, (), count=len(images))
-    _require(np.isin(labels, (0, 1)), labels, labels_path, "labels 0 and 1 only")
+    folder = find_folder(name)
+    path = folder / f"{name}_imgs.npy"
+    images = _read_array(path, dtype, (side, side))
+    _require(np.isin(images, (0, 1)), images, path, "images of 0 and 1 only")
+    path = folder / f"{name}_labs.npy"
+    labels = _read_array(path, np.float64, (), count=len(images))
+    _require(np.isin(labels, (0, 1)), labels, path, "labels 0 and 1 only")
     if name != "detection":
         return ImageSet(name, images, labels, source=folder)
     path = folder / f"{name}_width.npy"
@@ -237,8 +224,8 @@ def _read_array(path: Path, dtype: type, shape: tuple, count: int | None = None)
     except Exception as error:  # a damaged header makes NumPy raise almost any kind
         found = f"{path.stat().st_size} bytes that cannot be read as that ({error})"
         raise ValueError(file_message(path, expected, found, REMEDY)) from error
-    count_is_right = array.ndim > 0 and (len(array) == count if count else len(array) > 0)
-    if array.shape[1:] != shape or not count_is_right or array.dtype != dtype:
+    fits = array.size and array.shape[1:] == shape and count in (None, *array.shape[:1])
+    if not fits or array.dtype != dtype:
         found = f"shape {array.shape} and dtype {array.dtype}"
         raise ValueError(file_message(path, expected, found, REMEDY))
     return array
@@ -252,28 +239,20 @@ def _require(valid: np.ndarray, array: np.ndarray, path: Path, expected: str) ->
         raise ValueError(file_message(path, expected, found, REMEDY))
 
 
-def write_sets(folder: str | Path = DATA_FOLDER) -> list[Path]:
-    """Generate the three sets with seed 0, write them below `folder`, return the files' paths."""
-    paths = []
-    for image_set in (generate_random(), generate_line(), generate_detection()):
-        arrays = {"imgs": image_set.images, "labs": image_set.labels, "width": image_set.widths}
-        for suffix, array in arrays.items():
-            if array is not None:
-                path = Path(folder) / image_set.name / f"{image_set.name}_{suffix}.npy"
-                with replaced_as_a_whole(path) as temporary, temporary.open("wb") as file:
-                    np.save(file, array, allow_pickle=False)
-                paths.append(path)
-    return paths
+def find_folder(name: str) -> Path:
+    """Return the folder `name` below the environment's DATA_ROOT if it is there, else below data/.
+
+    Raises FileNotFoundError if DATA_ROOT is no folder.
+    """
+    # A relative one counts from the project, because notebooks and tests run in other folders.
+    root = PROJECT / Path(os.environ.get("DATA_ROOT") or DATA_FOLDER).expanduser()
+    if not root.is_dir() and root != DATA_FOLDER:
+        remedy = "Correct the path, or leave it unset to use the project's data/."
+        expected, found = "DATA_ROOT to be a folder", "no such folder"
+        raise FileNotFoundError(file_message(root, expected, found, remedy))
+    return (root if (root / name).is_dir() else DATA_FOLDER) / name
 
 
-def main() -> None:
-    """Write the generated sets and say which files they are."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.datasets", description=main.__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=DATA_FOLDER)
-    for path in write_sets(parser.parse_args().folder):
-        array = np.load(path, allow_pickle=False)
-        print(f"{path}: shape {array.shape}, dtype {array.dtype}")
-
-
-if __name__ == "__main__":
-    main()
+def file_message(path: Path, expected: str, found: str, remedy: str) -> str:
+    """Return the text of an error: where, expected, found and what to do."""
+    return f"{path}: expected {expected}, found {found}. {remedy}"

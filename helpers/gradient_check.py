@@ -5,8 +5,6 @@ an error of order h² from the truncation and of order ε/h from rounding (ε �
 h = 1e-6 keeps both near 1e-10 for functions whose values are of order one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -24,63 +22,37 @@ class GradientError(NamedTuple):
 
 
 def central_differences(function: ScalarFunction, arrays: Arrays) -> dict[str, np.ndarray]:
-    """Numerical gradient of a scalar function with respect to every element of every array.
+    """Numerical gradient: for each of `arrays`, float64, an array of the same shape.
 
-    Parameters
-    ----------
-    function : callable
-        Called as `function(**arrays)`; must return one number and must not change its arguments.
-    arrays : name -> float64 array of any shape
-
-    Returns
-    -------
-    name -> float64 array of the same shape
-
-    Raises
-    ------
-    ValueError
-        If an array is not float64 (a smaller type rounds the difference away), or if a value of
-        the function is not one finite number.
+    `function(**arrays)` must return one number and must not change its arguments. ValueError if the
+    number is not finite, or for another dtype: a smaller one rounds the difference away.
     """
     copies = {name: np.array(array) for name, array in arrays.items()}
     result = {name: np.empty_like(array) for name, array in copies.items()}
     for name, array in copies.items():
         if array.dtype != np.float64:
-            reason = f"because a step of {STEP} is lost in the rounding of a smaller type"
-            raise ValueError(f"{name!r} has dtype {array.dtype}; expected float64, {reason}")
-        for index in np.ndindex(array.shape):
-            original = array[index]
-            ends = (original - STEP, original + STEP)
+            raise ValueError(f"{name!r} has dtype {array.dtype}; expected float64")
+        for index, original in np.ndenumerate(array.copy()):
+            ends = np.array([original - STEP, original + STEP])
             values = []
-            for moved in ends:
-                array[index] = moved
-                values.append(_value(function, copies, name, index))
+            for end in ends:
+                array[index] = end
+                value = np.asarray(function(**copies))
+                if value.size != 1 or not np.isfinite(value).all():
+                    found = f"the function returned {value!r} beside {name!r} at index {index}"
+                    raise ValueError(f"{found}; expected one finite number (edge of its domain?)")
+                values.append(value.item())
             array[index] = original
             result[name][index] = np.diff(values)[0] / np.diff(ends)[0]
     return result
 
 
-def _value(function: ScalarFunction, arrays: Arrays, name: str, index: tuple[int, ...]) -> float:
-    value = np.asarray(function(**arrays))
-    if value.size != 1 or not np.isfinite(value).all():
-        raise ValueError(
-            f"the function returned {value!r} beside {name!r} at index {index}; expected one "
-            "finite number (is the point at the edge of the function's domain?)"
-        )
-    return value.item()
-
-
 def gradient_errors(
     function: ScalarFunction, arrays: Arrays, gradients: Arrays
 ) -> dict[str, GradientError]:
-    """Compare hand-written `gradients` with central differences, array by array.
-
-    Raises ValueError if names or shapes differ; see `central_differences` for the rest.
-    """
-    return {
-        name: GradientError(float(np.max(np.abs(written - numerical), initial=0.0)))
-        for name, written, numerical in _pairs(function, arrays, gradients)
-    }
+    """Compare hand-written `gradients` with central differences, array by array."""
+    pairs = _pairs(function, arrays, gradients)
+    return {name: GradientError(float(np.abs(a - n).max(initial=0.0))) for name, a, n in pairs}
 
 
 def assert_gradients_close(
@@ -91,28 +63,23 @@ def assert_gradients_close(
     An element agrees if |a - n| ≤ tolerance · max(1, |a|, |n|): absolutely for small gradients,
     relatively for large ones. A gradient that is not finite never agrees.
     """
-    for name, written, numerical in _pairs(function, arrays, gradients):
-        scale = np.maximum(1.0, np.maximum(np.abs(written), np.abs(numerical)))
-        errors = np.nan_to_num(np.abs(written - numerical) / scale, nan=np.inf)
+    for name, a, n in _pairs(function, arrays, gradients):
+        scale = np.maximum(1.0, np.maximum(np.abs(a), np.abs(n)))
+        errors = np.nan_to_num(np.abs(a - n) / scale, nan=np.inf)
         if (errors > tolerance).any():
-            index = tuple(int(i) for i in np.unravel_index(np.argmax(errors), errors.shape))
-            raise AssertionError(
-                f"the gradient of {name!r} is wrong at index {index}: written "
-                f"{written[index]:.9g}, central differences {numerical[index]:.9g} (scaled error "
-                f"{errors[index]:.3g}, tolerance {tolerance:.3g})"
-            )
+            index = tuple(np.argwhere(errors == errors.max())[0].tolist())
+            found = f"written {a[index]:.9g}, central differences {n[index]:.9g}"
+            found += f" (scaled error {errors[index]:.3g}, tolerance {tolerance:.3g})"
+            raise AssertionError(f"the gradient of {name!r} is wrong at index {index}: {found}")
 
 
 def _pairs(
     function: ScalarFunction, arrays: Arrays, gradients: Arrays
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Give (name, written gradient, numerical gradient) for each array."""
-    if set(gradients) != set(arrays):
-        expected = f"expected one for each of {sorted(arrays)}"
-        raise ValueError(f"gradients are given for {sorted(gradients)}, {expected}")
+    """Give each name with its written and its numerical gradient; ValueError if shapes differ."""
+    for name in {**arrays, **gradients}:
+        shapes = [np.shape(of[name]) if name in of else None for of in (gradients, arrays)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"{name!r}: gradient's shape {shapes[0]}, array's shape {shapes[1]}")
     for name, numerical in central_differences(function, arrays).items():
-        written = np.asarray(gradients[name], dtype=np.float64)
-        if written.shape != numerical.shape:
-            shapes = f"{written.shape}, but {name!r} has shape {numerical.shape}"
-            raise ValueError(f"the gradient of {name!r} has shape {shapes}")
-        yield name, written, numerical
+        yield name, np.asarray(gradients[name], dtype=np.float64), numerical

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
@@ -21,42 +20,25 @@ from helpers.history import History
 
 # Okabe and Ito's eight colours, told apart with any common colour vision; yellow, too pale for
 # lines on white, comes last.
-OKABE_ITO = {
-    "blue": "#0072B2",
-    "vermillion": "#D55E00",
-    "green": "#009E73",
-    "purple": "#CC79A7",
-    "orange": "#E69F00",
-    "sky": "#56B4E9",
-    "black": "#000000",
-    "yellow": "#F0E442",
-}
-COLORS = tuple(OKABE_ITO.values())
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-CLASS_COLORS = (OKABE_ITO["blue"], OKABE_ITO["vermillion"])
+CLASS_COLORS = COLORS[:2]
 # The class colours on white, dark enough at the ends to see and pale enough for points on top.
 CLASS_MAP = LinearSegmentedColormap.from_list("classes", ["#8fbfdc", "#ffffff", "#efb48a"])
+REPORT_STYLE = {"color": "black", "markerfacecolor": "white", "linestyle": "none", "zorder": 5}
 
 
 def use_style() -> None:
     """Set the one style of all figures; call it once, after the imports."""
-    mpl.rcParams.update(
-        {
-            "figure.dpi": 80,
-            "figure.figsize": (8, 4),
-            "figure.constrained_layout.use": True,
-            "font.size": 11,
-            "axes.titlesize": 12,
-            "axes.grid": True,
-            "grid.alpha": 0.3,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.prop_cycle": cycler(color=COLORS) + cycler(linestyle=LINE_STYLES),
-            "image.cmap": "viridis",
-            "legend.frameon": False,
-        }
-    )
+    plt.rc("figure", dpi=80, figsize=(8, 4))
+    plt.rc("figure.constrained_layout", use=True)
+    plt.rc("font", size=11)
+    plt.rc("axes", titlesize=12, grid=True, prop_cycle=cycler(color=COLORS, linestyle=LINE_STYLES))
+    plt.rc("axes.spines", top=False, right=False)
+    plt.rc("grid", alpha=0.3)
+    plt.rc("image", cmap="viridis")
+    plt.rc("legend", frameon=False)
 
 
 def plot_surface(
@@ -125,13 +107,9 @@ def plot_ensemble_curves(
 ) -> None:
     """Draw the median of an ensemble's curves, the band between its quartiles and one member.
 
-    Parameters
-    ----------
-    curves : History, or array of shape (members, points)
-    name : the curve of the History to draw
-    example : the member drawn as a thin line, or None
-    x : array, shape (points,), default 0, 1, 2, …
-        Iterations, epochs or whatever the points stand for.
+    `curves` is a History, of which `name` is drawn, or an array of shape (members, points). `x`,
+    shape (points,), are iterations or epochs, by default 0, 1, 2, …. The member `example` is a thin
+    line; None draws no such line.
     """
     values = curves.curve(name) if isinstance(curves, History) else np.asarray(curves)
     x = np.arange(values.shape[1]) if x is None else np.asarray(x)
@@ -148,12 +126,9 @@ def plot_ensemble_curves(
 
 def mark_reports(axes: Axes, figures: Mapping[str, float], y: float | Sequence[float]) -> None:
     """Put a marker with its name where a report's figure lies; `figures` maps names to x."""
-    heights = np.broadcast_to(np.asarray(y, dtype=float), (len(figures),))
+    heights = np.broadcast_to(y, len(figures))
     for (name, x), height, marker in zip(figures.items(), heights, cycle(MARKERS), strict=False):
-        axes.plot(
-            x, height, marker, color="black", markerfacecolor="white", markersize=8, label=name,
-            linestyle="none", zorder=5, clip_on=False,
-        )  # fmt: skip
+        axes.plot(x, height, marker, label=name, markersize=8, clip_on=False, **REPORT_STYLE)
 
 
 def plot_image_grid(
@@ -178,19 +153,15 @@ def plot_image_grid(
         raise ValueError(f"{len(titles)} titles for {len(images)} images")
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    height = size * (1.0 if titles is None else 1.25)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(columns * size, rows * height + 0.4 * bool(suptitle)), squeeze=False
-    )
+    height = rows * size * (1.0 if titles is None else 1.25) + 0.4 * bool(suptitle)
+    figure, grid = plt.subplots(rows, columns, figsize=(columns * size, height), squeeze=False)
     for index, axes in enumerate(grid.flat):
         axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(index < len(images))
         axes.spines[:].set(color="0.6", linewidth=0.8)  # where a white image ends
+        axes.spines[:].set_visible(index < len(images))
         if index < len(images):
-            low, high = value_range
-            axes.imshow(images[index], cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
-            if titles is not None:
-                axes.set_title(titles[index], fontsize=9, pad=2)
+            axes.imshow(images[index], cmap=cmap, clim=value_range, interpolation="nearest")
+            axes.set_title("" if titles is None else titles[index], fontsize=9, pad=2)
     if suptitle:
         figure.suptitle(suptitle)
     return figure
@@ -211,8 +182,7 @@ def plot_decision_region(
     Parameters
     ----------
     probability : function of an array (n, 2) that returns an array (n,) with values in [0, 1]
-    points, labels : arrays, shapes (n, 2) and (n,), labels in {0, 1}
-        Drawn on top: circles for class 0, squares for class 1.
+    points, labels : arrays that `plot_classes` draws on top
     resolution : number of points per axis at which `probability` is evaluated
     """
     x, y = np.meshgrid(np.linspace(*x_range, resolution), np.linspace(*y_range, resolution))
@@ -227,13 +197,11 @@ def plot_decision_region(
 
 
 def plot_classes(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
-    """Scatter points of shape (n, 2): circles for class 0, squares for class 1."""
+    """Scatter points of shape (n, 2) with labels 0 (circles) and 1 (squares), shape (n,)."""
     for value, marker in enumerate("os"):
-        chosen = np.asarray(points)[np.asarray(labels) == value]
-        axes.scatter(
-            chosen[:, 0], chosen[:, 1], s=70, marker=marker, color=CLASS_COLORS[value],
-            edgecolor="black", zorder=3, label=f"class {value}",
-        )  # fmt: skip
+        x, y = np.asarray(points)[np.asarray(labels) == value].T
+        look = {"color": CLASS_COLORS[value], "edgecolor": "black", "zorder": 3}
+        axes.scatter(x, y, s=70, marker=marker, label=f"class {value}", **look)
 
 
 def plot_iterations(
@@ -252,24 +220,19 @@ def plot_iterations(
     limit : the largest number of iterations
     reports : report -> {setting: its figure}
     """
-    settings = list(solved_at)
-    beyond = limit * 1.35
+    settings, reports = list(solved_at), reports or {}
     for row, values in enumerate(solved_at.values()):
         heights = row + 0.5 * (np.arange(len(values)) / max(1, len(values) - 1) - 0.5)
-        shown = np.where(np.isfinite(values), np.maximum(values, 1), beyond)
-        color = COLORS[row % len(COLORS)]
-        axes.plot(shown, heights, ".", color=color, alpha=0.5, markersize=5)
+        shown = np.where(np.isfinite(values), np.maximum(values, 1), limit * 1.35)
+        axes.plot(shown, heights, ".", color=COLORS[row % len(COLORS)], alpha=0.5, markersize=5)
         low, median, high = np.quantile(shown, (0.25, 0.5, 0.75), method="inverted_cdf")
         axes.plot([low, high], [row, row], color="black", linestyle="-", linewidth=3)
         axes.plot([median], [row], "|", color="black", markersize=16, markeredgewidth=3)
         share = f"{np.isfinite(values).sum()}/{len(values)} solved"
-        place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9}
-        axes.annotate(share, (1.01, row), **place)
-    for (report, figures), marker in zip((reports or {}).items(), cycle(MARKERS[1:]), strict=False):
-        axes.plot(
-            list(figures.values()), [settings.index(s) for s in figures], marker, color="black",
-            markerfacecolor="white", markersize=9, linestyle="none", label=report, zorder=5,
-        )  # fmt: skip
+        axes.text(1.01, row, share, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+    for (report, figures), marker in zip(reports.items(), cycle(MARKERS[1:]), strict=False):
+        rows = [settings.index(setting) for setting in figures]
+        axes.plot(list(figures.values()), rows, marker, label=report, markersize=9, **REPORT_STYLE)
     axes.axvline(limit, color="0.4", linestyle=":", linewidth=1)
     axes.set(xscale="log", xlabel="iterations", yticks=range(len(settings)), yticklabels=settings)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -14,12 +14,22 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import
     from helpers.history import History
 
 RESULTS_MIME_TYPE = "application/vnd.deep-learning-basics.results+json"
+Numbers = Sequence[float]
 VERDICTS = ("right", "imprecise", "wrong")
-NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+class _Texts:
+    """Refuses, with a ValueError, a field that is no text or an empty one."""
+
+    def __post_init__(self) -> None:
+        for field, value in vars(self).items():
+            if not isinstance(value, str) or not value.strip():
+                name = f"{type(self).__name__}.{field}"
+                raise ValueError(f"{name} must be a non-empty text; found {value!r} in {self}.")
 
 
 @dataclass(frozen=True)
-class Claim:
+class Claim(_Texts):
     """One claim of a report and what became of it; ValueError for another verdict or no text.
 
     `source` is the report, such as "2018 a"; `claim` what it says and `evidence` what the notebook
@@ -32,72 +42,43 @@ class Claim:
     evidence: str
 
     def __post_init__(self) -> None:
-        _require_texts(self)
+        super().__post_init__()
         if self.verdict not in VERDICTS:
-            raise ValueError(
-                f"Claim.verdict must be one of {', '.join(VERDICTS)}; found {self.verdict!r}. "
-                f"The claim is {self.claim!r}."
-            )
+            expected = f"must be one of {', '.join(VERDICTS)}; found {self.verdict!r}"
+            raise ValueError(f"Claim.verdict {expected} in {self}.")
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(_Texts):
     """What was run, and its headline number in the reports and here, all as texts."""
 
     setting: str
     reported: str
     measured: str
 
-    def __post_init__(self) -> None:
-        _require_texts(self)
-
-
-def _require_texts(entry: Claim | Result) -> None:
-    for field, value in vars(entry).items():
-        if not isinstance(value, str) or not value.strip():
-            name = f"{type(entry).__name__}.{field}"
-            raise ValueError(f"{name} must be a non-empty text; found {value!r} in {entry}.")
-
 
 def show_report(notebook: str, claims: Sequence[Claim], results: Sequence[Result]) -> None:
     """Display a notebook's claims and results as a table and, in the same output, as JSON.
 
-    No front end renders the JSON's own media type, so that all show the table; JupyterLab would
-    prefer a tree of ``application/json``. ``nbformat`` stores any ``+json`` type as JSON.
-
     `notebook` is the file's name without the suffix. The README's results are made from the JSON.
-    Raises ValueError if `claims` or `results` is empty, TypeError if an entry is of another type.
+    With ``application/json`` as its type, JupyterLab would show it instead of the table.
+    Raises ValueError if `claims` or `results` is empty or has an entry of another type.
     """
     for name, entries, kind in (("claims", claims, Claim), ("results", results, Result)):
-        if len(entries) == 0:
-            raise ValueError(f"{name} is empty: a report needs at least one {kind.__name__}.")
-        for index, entry in enumerate(entries):
-            if not isinstance(entry, kind):
-                found = f"must be a {kind.__name__}; found {type(entry).__name__}."
-                raise TypeError(f"{name}[{index}] {found}")
-    report = {
-        "notebook": notebook,
-        "results": [asdict(result) for result in results],
-        "claims": [asdict(claim) for claim in claims],
-    }
-    table = results_markdown(report["results"]) + "\n\n" + claims_markdown(report["claims"])
-    text = f"{notebook}: {len(results)} results, {len(claims)} claims"
-    display({RESULTS_MIME_TYPE: report, "text/markdown": table, "text/plain": text}, raw=True)
-
-
-def results_markdown(results: Sequence[dict]) -> str:
-    """Return the results, as stored in the JSON, as a markdown table."""
-    rows = [(r["setting"], r["reported"], r["measured"]) for r in results]
-    return markdown_table(("Setting", "Reports", "Measured here"), rows)
-
-
-def claims_markdown(claims: Sequence[dict]) -> str:
-    """Return the claims, as stored in the JSON, as a markdown table."""
+        kinds = {type(entry).__name__ for entry in entries}
+        if kinds != {kind.__name__}:
+            raise ValueError(f"{name}: expected {kind.__name__}s only; found {kinds or 'none'}.")
+    report = {"notebook": notebook, "results": [asdict(result) for result in results]}
+    report["claims"] = [asdict(claim) for claim in claims]
+    rows = [(r.setting, r.reported, r.measured) for r in results]
+    table = markdown_table(("Setting", "Reports", "Measured here"), rows) + "\n\n"
     rows = [
-        (c["source"].replace(" ", NO_BREAK), c["claim"], f"**{c['verdict']}**", c["evidence"])
+        (c.source.replace(" ", "\N{NO-BREAK SPACE}"), c.claim, f"**{c.verdict}**", c.evidence)
         for c in claims
     ]
-    return markdown_table(("Report", "Claim", "Verdict", "Evidence"), rows)
+    table += markdown_table(("Report", "Claim", "Verdict", "Evidence"), rows)
+    text = f"{notebook}: {len(results)} results, {len(claims)} claims"
+    display({RESULTS_MIME_TYPE: report, "text/markdown": table, "text/plain": text}, raw=True)
 
 
 def format_iterations(value: float) -> str:
@@ -117,28 +98,19 @@ def five_numbers(history: History) -> str:
     return f"{median} ({first}–{third}; {low}–{high})"
 
 
-def mean_std(values: Sequence[float], percent: bool = False, digits: int | None = None) -> str:
-    """Mean ± standard deviation of a sample (n − 1 in the denominator), as a text.
+def mean_std(values: Numbers, percent: bool = False, digits: int | None = None) -> str:
+    """Mean ± standard deviation (n − 1 in the denominator) of n values, as a text.
 
-    Parameters
-    ----------
-    values : sequence of float, shape (n,)
-        One for each seed. One alone has no deviation and is shown as it is; none is "–".
-    percent : bool
-        Whether the values are shares, to be shown in per cent: "97.12 ± 0.05%".
-    digits : int, optional
-        Decimal places; default: 2 in per cent, else 3.
+    One value alone is shown without a deviation, none as "–". With `percent`, the values are shares
+    and shown in per cent: "97.12 ± 0.05%". `digits` are decimal places: 2 in per cent, else 3.
     """
     if len(values) == 0:
         return "–"
-    values = np.asarray(values)
-    spread = [values.std(ddof=1)] if len(values) > 1 else []
-    return " ± ".join(_decimals([values.mean(), *spread], percent, digits)) + "%" * percent
+    spread = [np.std(values, ddof=1)] if len(values) > 1 else []
+    return " ± ".join(_decimals([np.mean(values), *spread], percent, digits)) + "%" * percent
 
 
-def quartiles_text(
-    values: Sequence[float], percent: bool = False, digits: int | None = None
-) -> str:
+def quartiles_text(values: Numbers, percent: bool = False, digits: int | None = None) -> str:
     """Median (lower to upper quartile), as a text; the arguments are those of `mean_std`."""
     if len(values) == 0:
         return "–"
@@ -146,7 +118,7 @@ def quartiles_text(
     return f"{median}{'%' * percent} ({low} to {high})"
 
 
-def _decimals(values: Sequence[float], percent: bool, digits: int | None) -> list[str]:
+def _decimals(values: Numbers, percent: bool, digits: int | None) -> list[str]:
     places = digits if digits is not None else 2 if percent else 3
     return [f"{value * 100**percent:z.{places}f}".replace("-", "−") for value in values]
 
@@ -159,8 +131,5 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a markdown table; ``|`` and line breaks in a cell are made harmless."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_table_cell(cell) for cell in line) + " |" for line in lines)
-
-
-def _table_cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)

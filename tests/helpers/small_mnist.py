@@ -15,9 +15,6 @@ from helpers import mnist
 
 SPLIT = (40, 10, 20)
 
-# Of a module, a name and a value: pytest's monkeypatch.setattr, or the builtin in a new process.
-SetAttribute = Callable[[object, str, object], None]
-
 
 def write_small_mnist(root: Path) -> None:
     """Write random images and labels to ``root/MNIST/raw``, and compressed to ``root``."""
@@ -33,25 +30,22 @@ def write_small_mnist(root: Path) -> None:
         (root / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
 
 
-def take_for_mnist(root: Path, set_attribute: SetAttribute) -> None:
-    """Let the loader take the small set under `root` for MNIST."""
+def take_for_mnist(root: Path, set_attribute: Callable[[object, str, object], None]) -> None:
+    """Let the loader take the small set under `root` for MNIST.
+
+    `set_attribute` is pytest's monkeypatch.setattr or, in a new process, the builtin.
+    """
     raw = root / mnist.FOLDER
     sums = {name: hashlib.sha256((raw / name).read_bytes()).hexdigest() for name in mnist.CHECKSUMS}
     set_attribute(mnist, "CHECKSUMS", sums)
     set_attribute(mnist, "MNIST_SPLIT", SPLIT)
 
 
-class QuietHandler(SimpleHTTPRequestHandler):
-    """Serves files and writes no log."""
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @contextmanager
 def mirror_of(root: Path) -> Iterator[str]:
     """Serve the files in `root`; give the address."""
-    handler = partial(QuietHandler, directory=str(root))
+    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    handler = partial(quiet, directory=str(root))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"

@@ -1,4 +1,4 @@
-"""The progress bar: what is left of it. Who sees one is tested with the trainer."""
+"""The progress bar: who sees it, and what is left of it."""
 
 import pytest
 
@@ -21,3 +21,12 @@ def test_after_an_error_the_bar_shows_how_far_it_was(monkeypatch: pytest.MonkeyP
         bar.update(3)
         raise ZeroDivisionError
     assert (bar.n, bar.total) == (3, 10)
+
+
+def test_without_a_terminal_and_a_notebook_there_is_no_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    with progress_bar(10) as bar:
+        bar.update(3)
+    assert capsys.readouterr().err == ""
