@@ -10,20 +10,17 @@ from typing import Any
 
 def core_count() -> int:
     """The number of processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def on_all_cores(function: Callable, *arguments: Iterable) -> list[Any]:
-    """`list(map(function, *arguments))`, as many calls at a time as there are cores.
+def on_all_cores(function: Callable, items: Iterable) -> list[Any]:
+    """`list(map(function, items))`, as many calls at a time as there are cores, in Python threads.
 
-    The calls run in Python threads. That pays where most of the time goes into large operations of
-    NumPy or PyTorch, which let other threads run meanwhile, each on one core (`helpers/__init__.py`
-    says why not more). The first error is raised.
+    That pays where large operations of NumPy or PyTorch take most of the time, each on one thread
+    (see `helpers/__init__.py`): they let other Python threads run. The first error is raised.
     """
-    calls = list(zip(*arguments, strict=True))
-    if len(calls) == 1:
-        return [function(*calls[0])]
+    items = list(items)
+    if len(items) == 1:
+        return [function(items[0])]
     with ThreadPoolExecutor(core_count()) as pool:
-        return list(pool.map(function, *zip(*calls, strict=True)))
+        return list(pool.map(function, items))

@@ -21,17 +21,13 @@ class History:
     ----------
     seeds : int array, shape (members,)
     curves : name -> float32 array, shape (members, points)
-        Point t is measured after t updates, so point 0 is the untrained network: on all samples
-        (then there is one point more than there were updates), or on the mini-batch of the next
-        update. NaN after a member's training has ended, and where its loss is not finite.
+        Point t is measured after t updates: on all samples (then there is one more point than
+        updates), or on the next mini-batch. NaN once a member has diverged or its training ended.
     solved_at, diverged_at : float arrays, shape (members,)
-        The number of updates after which the stopping metric was first 1, or a loss was first not
-        finite; infinite if that never was.
+        Updates until the stopping metric was first 1, or a loss not finite; infinite if never.
     parameters : name -> tensor, shape (members, ...)
-        Each member's parameters (and running statistics) when its training ended.
-    snapshots : iteration -> parameters
-        Copies taken at the iterations that were asked for, as far as the training got; of members
-        whose training had ended, what they ended with.
+        Parameters and running statistics when each member's training ended.
+    snapshots : iteration -> parameters, as far as the training got
     evaluations : data's name -> {name -> float32 array, shape (members, evaluations)}
         Losses and metrics on other data; NaN once a member's training has ended.
     evaluated_at, evaluated_after : float arrays, shape (members, evaluations)
@@ -53,12 +49,11 @@ class History:
 
     @property
     def members(self) -> int:
-        """Number of networks."""
         return len(self.seeds)
 
     @property
     def iterations(self) -> int:
-        """Number of points of the longest curve, less the one before the first update."""
+        """The number of points of the curves, less the one before the first update."""
         return next(iter(self.curves.values())).shape[1] - 1
 
     @property
@@ -67,10 +62,9 @@ class History:
         return np.isfinite(self.solved_at)
 
     def curve(self, name: str, after_end: str = "keep") -> np.ndarray:
-        """One measured quantity of all members, shape (members, points).
+        """One curve of all members; `after_end="keep"` repeats a solved member's last value.
 
-        `after_end="keep"` repeats a solved member's last value up to the last point, `"cut"` leaves
-        NaN there. A diverged member's values are NaN either way.
+        With "cut" it is NaN there. Another name is a KeyError, another word a ValueError.
         """
         if name not in self.curves:
             raise KeyError(f"no curve {name!r}; this history has {sorted(self.curves)}")
@@ -82,9 +76,5 @@ class History:
         return np.take_along_axis(self.curves[name], last, axis=1)
 
     def quantiles(self, probabilities: Sequence[float] = (0.25, 0.5, 0.75)) -> np.ndarray:
-        """Quantiles of `solved_at`; an unsolved member counts as later than every solved one.
-
-        Returned values are iterations that a member really had (no interpolation, which could not
-        cross from a finite number to infinity); infinite where too few members were solved.
-        """
+        """Quantiles of `solved_at`, without interpolation: unsolved members come last."""
         return np.quantile(self.solved_at, probabilities, method="inverted_cdf")

@@ -19,11 +19,8 @@ Function = Callable[[Any, Any], Tensor]
 
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Minus the logarithm of the probability given to each label; labels in {0, 1}.
-
-    With m the logit, counted positive on the label's side, it is -ln σ(m) = max(-m, 0) - ln σ(|m|),
-    which doesn't overflow. (PyTorch's own calls log1p, which takes longer than the whole network.)
-    """
+    """Minus the logarithm of the probability given to each label; labels in {0, 1}."""
+    # -ln σ(m) without overflow. PyTorch's own calls log1p, which takes longer than a small network.
     margins = (2 * labels - 1) * logits
     return torch.relu(-margins) - torch.log(torch.sigmoid(margins.abs()))
 

@@ -237,35 +237,28 @@ def _in_order(rows: Mapping[int, np.ndarray]) -> np.ndarray:
 def _check(task: SimpleNamespace) -> None:
     """Raise ValueError, with what was expected, for settings that don't fit together."""
     losses, metrics = list(task.objective.losses), list(task.objective.metrics)
-    names, members = losses + metrics, len(task.solved_at)
+    names, weights, members = losses + metrics, list(task.objective.weights), len(task.solved_at)
     shapes = [tuple(tensor.shape) for tensor in (task.inputs, *task.targets)]
     alike = len({shape[: 1 + task.own_data] for shape in shapes}) == 1
     alike = alike and (not task.own_data or shapes[0][0] == members)
     axes = f"({members} members, n, ...)" if task.own_data else "(n, ...)"
     ends = [limit for limit in task.limits.values() if limit is not None]
-    for wrong, message in (
-        (not losses, "losses is empty; give at least one {name: function}"),
-        (len(set(names)) < len(names), f"losses and metrics need names of their own: {names}"),
-        (
-            not set(task.objective.weights) <= set(losses),
-            f"loss_weights names {list(task.objective.weights)}, but the losses are {losses}",
-        ),
-        (
-            task.stop_when not in [None, *metrics],
-            f"stop_when is {task.stop_when!r}, but the metrics are {metrics}",
-        ),
-        (not ends, f"nothing ends this training; give one of {', '.join(task.limits)}"),
-        (min(ends, default=0) < 0, f"a limit is negative: {task.limits}"),
-        (not alike, f"inputs and targets have shapes {shapes}; expected {axes} of all"),
-        (
-            task.rates.shape not in [(), (members,)],
-            f"learning_rate has shape {task.rates.shape}; expected a number, or {members}",
-        ),
-        (
-            task.orders.shape not in [(), (members,)],
-            f"order_seeds has shape {task.orders.shape}; expected a number, or {members}",
-        ),
-    ):
+    per_member = {"learning_rate": task.rates, "order_seeds": task.orders}
+    faults = {
+        "losses is empty; give at least one {name: function}": not losses,
+        f"losses and metrics need names of their own: {names}": len(set(names)) < len(names),
+        f"loss_weights names {weights}, but the losses are {losses}": set(weights) - set(losses),
+        f"stop_when is {task.stop_when!r}, but the metrics are {metrics}": task.stop_when
+        not in [None, *metrics],
+        f"nothing ends this training; give one of {', '.join(task.limits)}": not ends,
+        f"a limit is negative: {task.limits}": min(ends, default=0) < 0,
+        f"inputs and targets have shapes {shapes}; expected {axes} of all": not alike,
+    } | {
+        f"{name} has shape {array.shape}; expected a number, or {members}": array.shape
+        not in [(), (members,)]
+        for name, array in per_member.items()
+    }
+    for message, wrong in faults.items():
         if wrong:
             raise ValueError(message)
 

@@ -46,19 +46,6 @@ def assert_same_set(left, right):
         np.testing.assert_array_equal(getattr(left, field), getattr(right, field), strict=True)
 
 
-def hulls_meet(images, labels):
-    """Whether some mean of the ones equals some mean of the zeros: then no plane separates them.
-
-    Weights of at least 0, which sum to 1 in each class, are sought by least squares.
-    """
-    pixels = images.reshape(len(images), -1).astype(float)
-    signed = np.where(labels[:, None] == 1, pixels, -pixels)
-    system = np.vstack([signed.T, labels, 1 - labels])
-    target = np.array([0.0] * pixels.shape[1] + [1.0, 1.0])
-    fit = LinearRegression(positive=True, fit_intercept=False).fit(system, target)
-    return np.abs(fit.predict(system) - target).max() < 1e-9
-
-
 # ---- the ellipse
 
 
