@@ -134,37 +134,31 @@ def train(
 
     Parameters
     ----------
-    make_network : function without arguments that returns an `nn.Module`
-        `helpers.stacking` says of which layers.
+    make_network : function that returns an `nn.Module` of layers that `helpers.stacking` names
     seeds : ints
         One member per seed, which decides its initial parameters and the order of its mini-batches.
         For a sweep, repeat the seeds and give each member its own learning rate.
     inputs, targets : tensors, shape (n, ...); targets may be a tuple of tensors
-        The same for all members; with `own_data` each member's own, shape (members, n, ...). The
-        inputs' device and dtype are used throughout.
-    losses : name -> function, see `helpers.objectives`
-        Their sum, weighted by `loss_weights` (1 where a name is absent), is descended.
+        With `own_data` each member's own, (members, n, ...). Device and dtype are the inputs'.
+    losses, metrics : name -> function, see `helpers.objectives`
+        The losses' sum, weighted by `loss_weights` (1 where a name is absent), is descended.
     learning_rate : float, or one per member, shape (members,)
-    optimizer : function(parameters, lr) that returns a `torch.optim.Optimizer`, optional
-        For example `partial(torch.optim.SGD, momentum=0.9)`, or Adam: one whose steps are
-        proportional to its rate. Default: plain gradient descent.
-    schedule : function(share of the updates that are made, 0 to 1) -> factor of the rate, optional
+    optimizer : function(parameters, lr) that returns a `torch.optim.Optimizer`
+        Its steps must be proportional to its rate, as those of SGD and Adam are. Default: plain
+        gradient descent.
+    schedule : function(share of the updates that are made, 0 to 1) -> factor of the rate
     iterations, epochs, max_seconds : numbers
-        Training ends at the first limit: updates, passes through the data, seconds of training. One
-        of the first two is needed.
-    batch_size : int, optional
+        Training ends at the first limit: updates, passes through the data, seconds of training.
+    batch_size : int
         Samples per update; the last batch of an epoch has what is left. Default: all samples.
-    order_seeds : ints, or one int, optional
+    order_seeds : ints, or one int
         Seeds of the batches' order in place of `seeds`. With one int all members share each batch.
-    metrics : name -> function, optional
-        Recorded only.
-    stop_when : name of a metric, optional
-        A member's training ends as soon as it reaches 1 in it.
+    stop_when : name of a metric; a member's training ends as soon as it reaches 1 in it
     initialize : function(network, generator), or one per member, or None
         With None, PyTorch's own initialisation: the seed is that of its global generator.
     snapshots_at : ints
         Iterations at which to keep a copy of all parameters; 0 is before the first update.
-    evaluate : name -> (inputs, targets), optional
+    evaluate : name -> (inputs, targets)
         Other data, on which losses and metrics are measured in evaluation mode: before the first
         update, every `evaluate_every` updates (default: every epoch) and after the last.
     parallel : bool
@@ -173,32 +167,17 @@ def train(
     Raises
     ------
     ValueError
-        For a layer that can't be stacked, unknown or repeated names, lengths that differ, a missing
-        or negative limit.
+        For a layer that can't be stacked, and for settings that don't fit together.
     """
-    seeds = np.array([int(seed) for seed in seeds])
-    task = SimpleNamespace(
-        inputs=inputs,
-        targets=as_tuple(targets),
-        own_data=own_data,
-        objective=Objective(losses, metrics or {}, loss_weights or {}),
-        stop_when=stop_when,
-        rates=np.asarray(learning_rate, dtype=float),
-        optimizer=optimizer,
-        schedule=schedule or (lambda done: 1.0),
-        orders=seeds if order_seeds is None else np.asarray(order_seeds),
-        limits={"iterations": iterations, "epochs": epochs, "max_seconds": max_seconds},
-        batch_size=batch_size,
-        snapshots_at=frozenset(snapshots_at),
-        evaluate=evaluate or {},
-        evaluate_every=evaluate_every,
-        rows={},  # iteration -> losses and metrics, shape (names, members)
-        evaluated={name: {} for name in evaluate or {}},  # the same on other data, by their number
-        times={},  # of evaluations, by their number: iteration and seconds, shape (2, members)
-        snapshots={},
-        solved_at=np.full(len(seeds), np.inf),
-        diverged_at=np.full(len(seeds), np.inf),
-    )
+    task = SimpleNamespace(**locals())  # the arguments, by their names
+    task.targets, task.snapshots_at = as_tuple(targets), frozenset(snapshots_at)
+    task.objective = Objective(losses, metrics or {}, loss_weights or {})
+    task.rates = np.asarray(learning_rate, dtype=float)
+    task.orders = np.asarray(seeds if order_seeds is None else order_seeds)
+    task.rows, task.snapshots = {}, {}  # iteration -> losses and metrics (names, members); states
+    task.evaluated = {name: {} for name in evaluate or {}}  # evaluation's number -> as in rows
+    task.times = {}  # evaluation's number -> iteration and seconds (2, members)
+    task.solved_at, task.diverged_at = (np.full(len(seeds), np.inf) for _ in range(2))
     _check(task)
     start = initial_parameters(make_network, seeds, initialize).items()
     task.parameters = {name: values.to(inputs.device, inputs.dtype) for name, values in start}
@@ -213,7 +192,7 @@ def train(
     names = task.objective.names
     times = _in_order(task.times) if task.times else np.empty((2, len(seeds), 0))
     return History(
-        seeds=seeds,
+        seeds=np.array(seeds),
         curves=dict(zip(names, _in_order(task.rows), strict=True)),
         solved_at=task.solved_at,
         diverged_at=task.diverged_at,
@@ -242,7 +221,8 @@ def _check(task: SimpleNamespace) -> None:
     alike = len({shape[: 1 + task.own_data] for shape in shapes}) == 1
     alike = alike and (not task.own_data or shapes[0][0] == members)
     axes = f"({members} members, n, ...)" if task.own_data else "(n, ...)"
-    ends = [limit for limit in task.limits.values() if limit is not None]
+    limits = {name: getattr(task, name) for name in ("iterations", "epochs", "max_seconds")}
+    ends = [limit for limit in limits.values() if limit is not None]
     per_member = {"learning_rate": task.rates, "order_seeds": task.orders}
     faults = {
         "losses is empty; give at least one {name: function}": not losses,
@@ -250,8 +230,8 @@ def _check(task: SimpleNamespace) -> None:
         f"loss_weights names {weights}, but the losses are {losses}": set(weights) - set(losses),
         f"stop_when is {task.stop_when!r}, but the metrics are {metrics}": task.stop_when
         not in [None, *metrics],
-        f"nothing ends this training; give one of {', '.join(task.limits)}": not ends,
-        f"a limit is negative: {task.limits}": min(ends, default=0) < 0,
+        f"nothing ends this training; give one of {', '.join(limits)}": not ends,
+        f"a limit is negative: {limits}": min(ends, default=0) < 0,
         f"inputs and targets have shapes {shapes}; expected {axes} of all": not alike,
     } | {
         f"{name} has shape {array.shape}; expected a number, or {members}": array.shape
@@ -291,14 +271,15 @@ class _Group:
         task, networks = self.task, self.networks
         self.samples = task.inputs.shape[int(task.own_data)]
         per_epoch = math.ceil(self.samples / (task.batch_size or self.samples))
-        limits = {name: math.inf if v is None else v for name, v in task.limits.items()}
-        updates = int(min(limits["iterations"], limits["epochs"] * per_epoch, sys.maxsize))
-        every = task.evaluate_every or per_epoch
+        by_epochs = sys.maxsize if task.epochs is None else task.epochs * per_epoch
+        updates = min(by_epochs, sys.maxsize if task.iterations is None else task.iterations)
+        every, seconds = task.evaluate_every or per_epoch, task.max_seconds
+        seconds = math.inf if seconds is None else seconds
         self.begin = time.perf_counter()
-        with progress_bar(updates) as progress:
+        with progress_bar(updates if updates < sys.maxsize else None) as progress:
             for iteration in range(updates + 1):
                 self.seconds = time.perf_counter() - self.begin
-                last = iteration == updates or self.seconds >= limits["max_seconds"]
+                last = iteration == updates or self.seconds >= seconds
                 if iteration in task.snapshots_at:
                     copy = {name: values.clone() for name, values in task.parameters.items()}
                     self._store(task.snapshots.setdefault(iteration, copy))
@@ -311,7 +292,7 @@ class _Group:
                 self._record(iteration, measure(task.objective, *batch, self.own))
                 if last or not len(self.alive):
                     break
-                self._step(task.schedule(iteration / updates))
+                self._step(task.schedule(iteration / updates) if task.schedule else 1.0)
                 progress.update()
         self._store(task.parameters)
 
