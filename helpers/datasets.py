@@ -25,8 +25,6 @@ RANDOM_SIDE, IMAGE_SIDE = 4, 16
 RADII = np.arange(1, 8)
 # Falls linearly with the radius and gives it a mean of exactly 3.5 (uniform would give 4).
 RADIUS_PROBABILITIES = (12 - RADII) / np.sum(12 - RADII)
-ELLIPSE_FORM = np.array([[1.0, -0.05], [1.0, 0.4]])
-ELLIPSE_LEVEL = 0.6
 REMEDY = (
     "Correct the file; or leave DATA_ROOT unset to use the project's data/, which "
     "`python -m tests.tools.write_data` regenerates."
@@ -45,14 +43,6 @@ class ImageSet:
     labels: np.ndarray
     widths: np.ndarray | None = None
     source: Path | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class PointSet:
-    """Points of the plane, shape (n, 2), float64, and their labels 0 and 1, shape (n,), int64."""
-
-    points: np.ndarray
-    labels: np.ndarray
 
 
 def generate_random(seed: int = 0, labels: str = "teacher") -> ImageSet:
@@ -148,26 +138,9 @@ def generate_detection(count: int = 64, seed: int = 0) -> ImageSet:
 
 def _labels_in_halves(count: int, first: float) -> np.ndarray:
     """Return `count` labels, `first` for the first half and 1 - `first` for the rest."""
-    _require_some(count)
-    return np.where(np.arange(count) < (count + 1) // 2, first, 1.0 - first)
-
-
-def _require_some(count: int) -> None:
     if count < 1:
         raise ValueError(f"count: expected at least 1, found {count}")
-
-
-def generate_ellipse(count: int, seed: int) -> PointSet:
-    """Generate points x from N(0, I) with class 1 outside an ellipse and class 0 inside.
-
-    Class 1 is where the quadratic form xᵀ A x, A = [[1, -0.05], [1, 0.4]], exceeds 0.6. Only the
-    symmetric part of A counts, which is positive definite. About half of the points are in each
-    class. Raises ValueError for a `count` below 1.
-    """
-    _require_some(count)
-    points = np.random.default_rng(seed).standard_normal((count, 2))
-    forms = np.einsum("ni,ij,nj->n", points, ELLIPSE_FORM, points)
-    return PointSet(points, (forms > ELLIPSE_LEVEL).astype(np.int64))
+    return np.where(np.arange(count) < (count + 1) // 2, first, 1.0 - first)
 
 
 def load_random() -> ImageSet:

@@ -1,4 +1,4 @@
-"""The figures that recur: surfaces, curves of an ensemble, image grids, decision regions.
+"""The figures that recur: curves of an ensemble, image grids, decision regions, iterations.
 
 Every function draws into axes that it is given, so that a notebook decides on the layout.
 """
@@ -14,7 +14,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from helpers.history import History
 
@@ -39,59 +39,6 @@ def use_style() -> None:
     plt.rc("grid", alpha=0.3)
     plt.rc("image", cmap="viridis")
     plt.rc("legend", frameon=False)
-
-
-def plot_surface(
-    axes: Axes,
-    x: np.ndarray,
-    y: np.ndarray,
-    values: np.ndarray,
-    *,
-    title: str,
-    labels: tuple[str, str, str] = ("w", "b", ""),
-    z_range: tuple[float, float] | None = None,
-    view: tuple[float, float] = (32, -65),
-) -> None:
-    """Draw a surface over a grid in three-dimensional axes.
-
-    Parameters
-    ----------
-    axes : 3-D axes, from `add_subplot(projection="3d")`
-    x, y, values : arrays, shape (rows, columns)
-        A value that is not finite is undefined: the surface has a hole there.
-    labels : names of the x, y and z axes
-    z_range : lowest and highest z, shared between surfaces that are to be compared
-        What lies outside is left out, like an undefined value; both colours and axis span it.
-    view : elevation and azimuth, degrees
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or no value can be drawn.
-    """
-    x, y, values = np.broadcast_arrays(x, y, np.asarray(values, dtype=float))
-    shown = np.where(np.isfinite(values), values, np.nan)
-    if z_range is not None:
-        margin = 1e-9 * (z_range[1] - z_range[0])
-        inside = (shown >= z_range[0] - margin) & (shown <= z_range[1] + margin)
-        shown = np.where(inside, shown, np.nan)
-    if np.isnan(shown).all():
-        raise ValueError(f"surface {title!r} has no finite value within z_range {z_range}")
-    low, high = z_range if z_range is not None else (np.nanmin(shown), np.nanmax(shown))
-    axes.plot_surface(
-        x, y, shown, cmap="viridis", vmin=low, vmax=high, rcount=60, ccount=60, linewidth=0,
-        antialiased=False,  # else pale seams show between the faces
-    )  # fmt: skip
-    axes.set(title=title, xlabel=labels[0], ylabel=labels[1], zlabel=labels[2])
-    axes.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()), zlim=(low, high))
-    axes.view_init(*view)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(4, prune="both"))  # labels at the corners would collide
-        axis.set_tick_params(pad=0)
-        axis.labelpad = 3
-    axes.zaxis.set_major_locator(MaxNLocator(5))
-    axes.zaxis.labelpad = 8
-    axes.set_box_aspect(None, zoom=0.88)  # keeps the z label inside the panel
 
 
 def plot_ensemble_curves(

@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.datasets import generate_ellipse
 from tests.tools.notebook_tools import load_implementation
 
 LEARNING_RATE = 0.01
@@ -81,7 +80,7 @@ def torch_tensors(lesson, points, labels) -> tuple[float, list]:
 def measure(rounds: int, count: int) -> dict[str, float]:
     """Fastest seconds per sample of each; raises AssertionError if the trained weights differ."""
     lesson = load_implementation("05_scalar_backpropagation")
-    data = generate_ellipse(count, seed=0)
+    data = lesson.generate_ellipse(count, seed=0)
     runs = {
         "pure Python": partial(pure_python, lesson, data.points, data.labels),
         "PyTorch, module and optimiser": partial(torch_module, lesson, data.points, data.labels),

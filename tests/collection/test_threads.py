@@ -9,20 +9,24 @@ from tests.tools.notebook_tools import PROJECT
 SEEN = """
 import os
 import helpers
+import numpy
 import torch
-print(torch.get_num_threads(), os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"])
+from threadpoolctl import threadpool_info
+threads = {library["num_threads"] for library in threadpool_info()} | {torch.get_num_threads()}
+print(*threads, os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"])
 """
 
 
-def seen(**chosen: str) -> str:
-    """Return what a fresh interpreter sees whose user has set these variables."""
+def seen(before: str = "", **chosen: str) -> str:
+    """Return what a fresh interpreter sees, after some code, whose user has set these variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
-    command = [sys.executable, "-c", SEEN]
+    command = [sys.executable, "-c", before + SEEN]
     return subprocess.check_output(command, env=kept | chosen, cwd=PROJECT, text=True).strip()
 
 
-def test_torch_has_one_thread_that_sleeps_and_a_users_own_choice_is_respected() -> None:
-    assert seen() == "1 1 PASSIVE"
+def test_one_thread_that_sleeps_and_a_users_own_choice_is_respected() -> None:
+    """NumPy's and PyTorch's, of which Colab's kernel has imported the first before."""
+    assert seen() == seen(before="import numpy") == "1 1 PASSIVE"
     assert seen(OMP_NUM_THREADS="2", OMP_WAIT_POLICY="ACTIVE") == "2 2 ACTIVE"
 
 

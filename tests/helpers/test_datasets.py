@@ -11,7 +11,6 @@ from sklearn.svm import SVC
 from helpers import datasets
 from helpers.datasets import (
     generate_detection,
-    generate_ellipse,
     generate_line,
     generate_random,
     load_detection,
@@ -44,20 +43,6 @@ def root(tmp_path, monkeypatch):
 def assert_same_set(left, right):
     for field in ("images", "labels", "widths"):
         np.testing.assert_array_equal(getattr(left, field), getattr(right, field), strict=True)
-
-
-# ---- the ellipse
-
-
-def test_ellipse_labels_are_the_quadratic_form_beyond_its_level():
-    ellipse = generate_ellipse(60_000, seed=0)
-    x, y = ellipse.points.T
-    np.testing.assert_array_equal(ellipse.labels, x * x + 0.95 * x * y + 0.4 * y * y > 0.6)
-    assert ellipse.points.shape == (60_000, 2) and ellipse.labels.dtype == np.int64
-    # 5 standard errors of a mean, a variance and a covariance of 60,000 standard normals
-    np.testing.assert_allclose(ellipse.points.mean(0), 0, atol=5 / np.sqrt(60_000))
-    np.testing.assert_allclose(np.cov(x, y), np.eye(2), atol=5 * np.sqrt(2 / 60_000))
-    assert not np.array_equal(ellipse.points, generate_ellipse(60_000, seed=1).points)
 
 
 # ---- the random set
@@ -168,7 +153,7 @@ def test_first_half_has_one_label_and_second_half_the_other(generate, first, cou
     assert list(labels) == [first] * half + [1 - first] * (count - half)
 
 
-@pytest.mark.parametrize("generate", [generate_line, generate_detection, generate_ellipse])
+@pytest.mark.parametrize("generate", [generate_line, generate_detection])
 def test_no_images_at_all_are_refused(generate):
     with pytest.raises(ValueError, match="count: expected at least 1, found 0"):
         generate(0, seed=1)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex, to_rgba
-from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from helpers import plotting
 from helpers.history import History
@@ -26,30 +25,6 @@ def axes():
     return plt.figure().add_subplot()
 
 
-@pytest.fixture
-def axes_3d():
-    return plt.figure(figsize=(4, 4)).add_subplot(projection="3d")
-
-
-X, Y = np.meshgrid(np.linspace(-2, 2, 21), np.linspace(-1, 3, 25))
-
-
-def coloured_share(values, **options):
-    """Share of the picture that a surface covers, seen from above."""
-    figure = plt.figure(figsize=(3, 3))
-    axes = figure.add_subplot(projection="3d")
-    plotting.plot_surface(axes, X, Y, values, title="", view=(90, -90), **options)
-    figure.canvas.draw()
-    rgb = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)
-    plt.close(figure)
-    return float((np.ptp(rgb, axis=-1) > 40).mean())  # grey axes and labels have no saturation
-
-
-def surface_of(axes):
-    (surface,) = (c for c in axes.collections if isinstance(c, Poly3DCollection))
-    return surface
-
-
 # Style
 
 
@@ -60,87 +35,6 @@ def test_style_is_colour_blind_safe_and_never_colour_alone():
     assert " ".join(to_hex(c).upper() for c in cycle["color"]) == okabe_ito
     assert len({str(style) for style in cycle["linestyle"]}) == 8
     assert mpl.rcParams["image.cmap"] == "viridis"
-
-
-# Surfaces
-
-
-@pytest.mark.parametrize("undefined", [np.nan, np.inf, -np.inf])
-def test_undefined_values_make_a_hole(undefined):
-    whole = coloured_share(X, z_range=(-2, 2))
-    holed = coloured_share(np.where(X > 0.1, undefined, X), z_range=(-2, 2))
-    assert whole > 0.1
-    assert 0.4 * whole < holed < 0.6 * whole
-
-
-def test_values_outside_the_shared_range_make_a_hole():
-    whole = coloured_share(X, z_range=(-2, 2))
-    assert 0.4 * whole < coloured_share(X, z_range=(-2, 0)) < 0.6 * whole
-    assert 0.4 * whole < coloured_share(X, z_range=(0, 2)) < 0.6 * whole
-
-
-def test_values_at_the_ends_of_the_range_are_drawn():
-    touching = np.where(X > 0, 0.3, 0.1)  # both values lie on the ends
-    assert coloured_share(touching, z_range=(0.1, 0.3)) > 0.9 * coloured_share(touching)
-
-
-def test_shared_range_sets_axis_and_colours(axes_3d):
-    plotting.plot_surface(axes_3d, X, Y, X * Y / 10, title="", z_range=(-3, 5))
-    assert axes_3d.get_zlim() == (-3, 5)
-    assert surface_of(axes_3d).get_clim() == (-3, 5)
-
-
-def test_without_a_range_the_surface_spans_its_finite_values(axes_3d):
-    values = np.where(X > 1.5, np.inf, X * Y)
-    plotting.plot_surface(axes_3d, X, Y, values, title="")
-    low, high = (X * Y)[X <= 1.5].min(), (X * Y)[X <= 1.5].max()
-    assert axes_3d.get_zlim() == (low, high)
-    assert surface_of(axes_3d).get_clim() == (low, high)
-
-
-def test_surface_has_labels_and_spans_its_grid(axes_3d):
-    plotting.plot_surface(
-        axes_3d, X, Y, X, title="loss", labels=("weight", "bias", "L"), view=(10, 20)
-    )
-    assert axes_3d.get_title() == "loss"
-    assert (axes_3d.get_xlabel(), axes_3d.get_ylabel()) == ("weight", "bias")
-    assert axes_3d.get_zlabel() == "L"
-    assert axes_3d.get_xlim() == (-2, 2) and axes_3d.get_ylim() == (-1, 3)
-    assert (axes_3d.elev, axes_3d.azim) == (10, 20)
-
-
-def test_tick_labels_leave_the_corners_free(axes_3d):
-    plotting.plot_surface(axes_3d, X, Y, X, title="")
-    axes_3d.figure.canvas.draw()
-    for axis, (low, high) in ((axes_3d.xaxis, (-2, 2)), (axes_3d.yaxis, (-1, 3))):
-        ticks = [tick for tick in axis.get_majorticklocs() if low <= tick <= high]
-        assert 2 <= len(ticks) <= 5 and low not in ticks and high not in ticks
-
-
-def test_curvilinear_grids_are_drawn():
-    rotated = (X + Y) / 2, (X - Y) / 2
-    axes = plt.figure().add_subplot(projection="3d")
-    plotting.plot_surface(axes, *rotated, X, title="")
-    assert axes.get_xlim() == (rotated[0].min(), rotated[0].max())
-
-
-def test_surface_without_a_drawable_value_is_refused(axes_3d):
-    with pytest.raises(ValueError, match="'empty' has no finite value"):
-        plotting.plot_surface(axes_3d, X, Y, np.full(X.shape, np.nan), title="empty")
-    with pytest.raises(ValueError, match=r"within z_range \(5, 6\)"):
-        plotting.plot_surface(axes_3d, X, Y, X, title="", z_range=(5, 6))
-
-
-def test_surface_of_another_shape_is_refused(axes_3d):
-    with pytest.raises(ValueError, match="shape"):
-        plotting.plot_surface(axes_3d, X, Y, X[:, :-2], title="")
-
-
-def test_drawing_a_surface_leaves_the_values_as_they_were(axes_3d):
-    values = np.where(X > 1, np.inf, X)
-    before = values.copy()
-    plotting.plot_surface(axes_3d, X, Y, values, title="", z_range=(-1, 1))
-    np.testing.assert_array_equal(values, before)
 
 
 # Curves

@@ -3,18 +3,18 @@
 import itertools
 import warnings
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers.gradient_check import assert_gradients_close
-from tests.tools.notebook_tools import NOTEBOOKS, load_implementation, read_notebook, stored_report
+from tests.tools.notebook_tools import load_implementation
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "ReLU": torch.relu, "linear": lambda s: s}
 LOSSES = {"L2": F.mse_loss, "CE": F.binary_cross_entropy}
 PAIRS = list(itertools.product(ACTIVATIONS, LOSSES))
-HALF_CURVED = ("linear", "sigmoid")
+W, B = np.meshgrid(np.linspace(-2, 2, 21), np.linspace(-1, 3, 25))
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +50,7 @@ def test_losses_and_gradients_equal_pytorch(book, activation, loss):
         np.testing.assert_allclose(written[name], tensor.grad, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(("activation", "loss"), PAIRS)
-def test_gradients_equal_central_differences(book, activation, loss):
-    w, b, x, y = random_points(activation, loss, count=20)
-
-    def total(w, b):
-        return book.neuron_loss(w, b, x, y, activation, loss).sum()
-
-    written = book.neuron_gradients(w, b, x, y, activation, loss)
-    assert_gradients_close(total, {"w": w, "b": b}, written, tolerance=1e-6)
-
-
-@pytest.mark.parametrize("activation", HALF_CURVED)
+@pytest.mark.parametrize("activation", ["linear", "sigmoid"])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_hessians_equal_pytorch(book, activation, loss):
     w, b, x, y = random_points(activation, loss, count=10)
@@ -74,20 +63,6 @@ def test_hessians_equal_pytorch(book, activation, loss):
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
 
 
-def test_values_at_special_points(book):
-    s = np.array([-3.0, 0.0, 2.5])
-    np.testing.assert_array_equal(book.relu(s), [0, 0, 2.5])
-    np.testing.assert_array_equal(book.relu_slope(s), [0, 0, 1])  # 0 at the kink, as PyTorch
-    np.testing.assert_array_equal(book.linear(s), s)
-    np.testing.assert_array_equal(book.linear_slope(s), [1, 1, 1])
-    assert book.sigmoid(0.0) == 0.5 and book.sigmoid_slope(0.0) == 0.25
-    assert book.l2(0.25, 1.0) == 0.5625 and book.l2_slope(0.25, 1.0) == -1.5
-    assert book.cross_entropy(0.25, 1.0) == pytest.approx(np.log(4))
-    assert book.cross_entropy(0.25, 0.0) == pytest.approx(np.log(4 / 3))
-    assert book.cross_entropy_slope(0.25, 1.0) == pytest.approx(-4)
-    assert book.cross_entropy_slope(0.25, 0.0) == pytest.approx(4 / 3)
-
-
 def test_sigmoid_of_large_arguments_neither_overflows_nor_leaves_its_range(book):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -96,13 +71,6 @@ def test_sigmoid_of_large_arguments_neither_overflows_nor_leaves_its_range(book)
     np.testing.assert_allclose(values[2], np.exp(-30), rtol=1e-12)
     assert (values[:2] == 0).all() and values[4] == 1
     np.testing.assert_allclose(slopes, np.exp(-40), rtol=1e-12)
-
-
-def test_input_and_bias_enter_as_they_should(book):
-    gradients = book.neuron_gradients(0.3, -0.2, -2.5, 0.9, "sigmoid", "CE")
-    assert gradients["w"] == pytest.approx(-2.5 * gradients["b"])
-    flat = book.neuron_gradients(np.array([0.3, 5.0]), 0.1, 0.0, 0.9, "sigmoid", "L2")
-    assert (flat["w"] == 0).all() and (flat["b"] != 0).all()
 
 
 @pytest.mark.parametrize("activation", ["ReLU", "linear"])
@@ -128,13 +96,6 @@ def test_extrema_of_the_l2_gradient(book, y):
     np.testing.assert_allclose(extrema, found, atol=2e-4)
 
 
-def test_extrema_at_one_half_are_the_closed_form(book):
-    extrema = book.l2_gradient_extrema(0.5)
-    np.testing.assert_allclose(extrema, [-np.log(2 + np.sqrt(3)), np.log(2 + np.sqrt(3))])
-    peaks = book.neuron_gradients(extrema, 0.0, 1.0, 0.5, "sigmoid", "L2")["w"]
-    np.testing.assert_allclose(peaks, [-np.sqrt(3) / 18, np.sqrt(3) / 18])
-
-
 def plain_descent(w, b, x, y, activation, loss, learning_rate, limit):
     """Count the steps of torch.optim.SGD for one start; inf if the limit does not suffice."""
     parameters = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (w, b)]
@@ -156,14 +117,7 @@ def test_steps_equal_those_of_a_plain_optimiser(book, loss):
     steps = book.steps_to_target(w, b, *arguments)
     expected = [plain_descent(*start, *arguments) for start in zip(w.flat, b.flat, strict=True)]
     np.testing.assert_array_equal(steps, np.reshape(expected, w.shape))
-
-
-def test_steps_of_a_geometric_contraction(book):
-    # ReLU + L2 with x = 1: each step multiplies s - 0.5 by 1 - 4 · 0.1.
-    s = np.array([0.502, 0.6, 3.0, 11.0])
-    steps = book.steps_to_target(s, 0.0, 1.0, 0.5, "ReLU", "L2", 0.1, 100)
-    expected = np.ceil(np.log(0.01 / (s - 0.5)) / np.log(0.6))
-    np.testing.assert_array_equal(steps, np.maximum(expected, 0))
+    np.testing.assert_array_equal(w, [[2.0, -1.5], [0.1, 4.0]])  # the starts are left alone
 
 
 def test_starts_that_do_not_arrive_are_told_apart(book):
@@ -187,27 +141,14 @@ def test_the_limit_is_the_last_step_that_counts(book):
     assert book.steps_to_target(*arguments, int(needed) - 1) == np.inf
 
 
-def test_starts_are_not_changed(book):
-    w, b = np.array([2.0, 1.0]), np.array([0.5, -4.0])
-    book.steps_to_target(w, b, 1.0, 0.5, "sigmoid", "CE", 0.1, 20)
-    book.descend(w, b, 1.0, 0.5, "sigmoid", "CE", 0.1, 20)
-    np.testing.assert_array_equal(w, [2.0, 1.0])
-    np.testing.assert_array_equal(b, [0.5, -4.0])
-
-
-def test_paths_follow_the_gradient_and_reach_the_textbook_outputs(book):
-    w, b = book.descend(
-        np.array([0.6, 2.0]), np.array([0.9, 2.0]), 1, 0, "sigmoid", "L2", 0.075, 300
-    )
-    assert w.shape == b.shape == (301, 2)
-    gradients = book.neuron_gradients(w[7], b[7], 1, 0, "sigmoid", "L2")
-    np.testing.assert_allclose(w[8], w[7] - 0.075 * gradients["w"])
-    np.testing.assert_allclose(b[8], b[7] - 0.075 * gradients["b"])
+def test_paths_reach_the_textbook_outputs(book):
+    starts = np.array([0.6, 2.0]), np.array([0.9, 2.0])
+    w, b = book.descend(*starts, 1, 0, "sigmoid", "L2", 0.075, 300)
     # The book's quadratic cost is half of ours; it prints these two outputs.
     np.testing.assert_allclose(book.sigmoid(w[-1] + b[-1]), [0.09, 0.20], atol=0.005)
 
 
-@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("classes", [2, 10])
 def test_softmax_and_its_losses_equal_pytorch(book, classes):
     rng = np.random.default_rng(classes)
     logits = rng.normal(scale=4, size=(30, classes))
@@ -235,28 +176,21 @@ def test_softmax_of_large_logits_is_finite(book):
     np.testing.assert_allclose(book.softmax(logits + 7), book.softmax(logits))
 
 
-def test_two_linear_layers_are_not_convex(book):
-    loss = {name: lambda w, v, k=name: book.two_layer_loss(w, v, 1.0, 0.5, k) for name in LOSSES}
-    corner = np.sqrt(0.5)
-    assert book.midpoint_gap(loss["L2"], (-corner, -corner), (corner, corner)) == pytest.approx(
-        0.25
-    )
-    expected = -0.5 * np.log(121 / 144 * 23 / 144) - np.log(2)
-    first, second = (3 / 2, 1 / 3), (1 / 3, 3 / 2)
-    assert book.midpoint_gap(loss["CE"], first, second) == pytest.approx(expected)
-    assert np.isnan(book.two_layer_loss(1.0, -0.5, 1.0, 0.5, "CE"))
-    assert book.two_layer_loss(2.0, 3.0, 0.5, 1.0, "L2") == 4.0
+def coloured_share(book, values, z_range):
+    """Share of the picture that a surface over w and b covers, seen from above."""
+    axes = plt.figure(figsize=(3, 3)).add_subplot(projection="3d")
+    book.plot_surface(axes, W, B, values, title="loss", z_range=z_range)
+    axes.view_init(90, -90)
+    axes.figure.canvas.draw()
+    rgb = np.asarray(axes.figure.canvas.buffer_rgba())[..., :3].astype(int)
+    plt.close(axes.figure)
+    return float((np.ptp(rgb, axis=-1) > 40).mean())  # grey axes and labels have no saturation
 
 
-def test_midpoint_gap_of_convex_and_linear_functions(book):
-    assert book.midpoint_gap(lambda a, b: a**2 + b, (-1.0, 3.0), (3.0, 5.0)) == -4
-    assert book.midpoint_gap(lambda a, b: 2 * a - b, (-1.0, 3.0), (3.0, 5.0)) == 0
-
-
-def test_the_report_answers_every_source_with_evidence():
-    path = NOTEBOOKS / "01_loss_and_gradient_surfaces.ipynb"
-    claims = stored_report(read_notebook(path))["claims"]
-    assert {claim["source"] for claim in claims} == {"2018 a", "2018 b", "2017", "DL1"}
-    wrong = [claim["claim"] for claim in claims if claim["verdict"] == "wrong"]
-    assert any("weight and bias are equal" in claim for claim in wrong)
-    assert any("not convex" in claim for claim in wrong)
+def test_a_surface_has_a_hole_where_it_is_undefined_or_out_of_range(book):
+    whole = coloured_share(book, W, (-2, 2))  # to both ends of the range
+    half = np.where(W > 0.1, np.nan, W)
+    cases = ((half, None), (half, (-2, 2)), (W, (-2, 0)), (W, (0, 2)))
+    for share in (coloured_share(book, *case) for case in cases):
+        assert 0.4 * whole < share < 0.6 * whole
+    assert whole > 0.1 and not np.isnan(W).any()  # it was drawn, and the values were left alone
