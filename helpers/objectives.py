@@ -19,10 +19,13 @@ Function = Callable[[Any, Any], Tensor]
 
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Minus the logarithm of the probability given to each label; labels in {0, 1}."""
-    # -ln σ(m) without overflow. PyTorch's own calls log1p, which takes longer than a small network.
-    margins = (2 * labels - 1) * logits
-    return torch.relu(-margins) - torch.log(torch.sigmoid(margins.abs()))
+    """Minus the logarithm of the probability given to each label; labels in {0, 1}.
+
+    As in PyTorch max(u, 0) - y u + ln(1 + exp(-|u|)), which doesn't overflow. The last term is
+    -ln σ(|u|) here: log1p alone would take longer than a small network.
+    """
+    linear = torch.addcmul(torch.relu(logits), labels, logits, value=-1)
+    return linear - torch.log(torch.sigmoid(logits.abs()))
 
 
 def squared_error(logits: Tensor, labels: Tensor) -> Tensor:

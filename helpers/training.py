@@ -8,7 +8,6 @@ more. Members never meet: what becomes of one does not depend on which others ar
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import SimpleNamespace
@@ -27,6 +26,7 @@ from helpers.stacking import Stack, stack
 Initializer = Callable[[nn.Module, torch.Generator], None]
 
 EVALUATED_AT_ONCE = 1000  # samples
+MANY = 1_000_000  # updates, where seconds alone end a training
 
 
 def truncated_normal_(
@@ -174,43 +174,53 @@ def train(
     task.objective = Objective(losses, metrics or {}, loss_weights or {})
     task.rates = np.asarray(learning_rate, dtype=float)
     task.orders = np.asarray(seeds if order_seeds is None else order_seeds)
-    task.rows, task.snapshots = {}, {}  # iteration -> losses and metrics (names, members); states
-    task.evaluated = {name: {} for name in evaluate or {}}  # evaluation's number -> as in rows
-    task.times = {}  # evaluation's number -> iteration and seconds (2, members)
     task.solved_at, task.diverged_at = (np.full(len(seeds), np.inf) for _ in range(2))
     _check(task)
     start = initial_parameters(make_network, seeds, initialize).items()
     task.parameters = {name: values.to(inputs.device, inputs.dtype) for name, values in start}
     network = _build(make_network, inputs)
+    _make_room(task)
     parts = np.array_split(np.arange(len(seeds)), min(core_count(), len(seeds)) if parallel else 1)
     groups = [_Group(task, network, members) for members in parts]
     on_all_cores(_Group.train, groups)
+    points, evaluations = (max(getattr(g, n) for g in groups) for n in ("points", "evaluations"))
     for moment, snapshot in task.snapshots.items():
         ended = torch.as_tensor(np.minimum(task.solved_at, task.diverged_at) < moment)
         for name, values in snapshot.items():
             values[ended] = task.parameters[name][ended]
-    names = task.objective.names
-    times = _in_order(task.times) if task.times else np.empty((2, len(seeds), 0))
+
+    def by_name(rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Rows (points, names, members) -> name -> (members, points)."""
+        return dict(zip(task.objective.names, rows.transpose(1, 2, 0).copy(), strict=True))
+
     return History(
         seeds=np.array(seeds),
-        curves=dict(zip(names, _in_order(task.rows), strict=True)),
+        curves=by_name(task.rows[:points]),
         solved_at=task.solved_at,
         diverged_at=task.diverged_at,
         parameters=task.parameters,
         snapshots=dict(sorted(task.snapshots.items())),
-        evaluations={
-            data: dict(zip(names, _in_order(rows), strict=True))
-            for data, rows in task.evaluated.items()
-        },
-        evaluated_at=times[0],
-        evaluated_after=times[1],
+        evaluations={name: by_name(rows[:evaluations]) for name, rows in task.evaluated.items()},
+        evaluated_at=task.times[:evaluations, 0].T,
+        evaluated_after=task.times[:evaluations, 1].T,
         seconds=max(group.seconds for group in groups),
     )
 
 
-def _in_order(rows: Mapping[int, np.ndarray]) -> np.ndarray:
-    """Rows of shape (names, members), by their key: (names, members, rows)."""
-    return np.stack([rows[key] for key in sorted(rows)], axis=2)
+def _make_room(task: SimpleNamespace) -> None:
+    """How long the training is, and room for what will be noted of it, NaN where nothing is."""
+    samples = task.inputs.shape[int(task.own_data)]
+    task.per_epoch = math.ceil(samples / (task.batch_size or samples))
+    limits = [task.iterations, None if task.epochs is None else task.epochs * task.per_epoch]
+    task.updates = min((limit for limit in limits if limit is not None), default=MANY)
+    task.every = task.evaluate_every or task.per_epoch
+    names, members = len(task.objective.names), len(task.solved_at)
+    task.rows = np.full((task.updates + 1, names, members), np.nan, np.float32)
+    evaluations = task.updates // task.every + 2
+    shape = (evaluations, names, members)
+    task.evaluated = {name: np.full(shape, np.nan, np.float32) for name in task.evaluate or {}}
+    task.times = np.full((evaluations, 2, members), np.nan)  # iteration and seconds
+    task.snapshots = {}
 
 
 def _check(task: SimpleNamespace) -> None:
@@ -259,40 +269,34 @@ class _Group:
         self._make_optimizer()
         seeds = task.orders[members] if task.orders.ndim else task.orders[None]
         self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        self.stop_row = task.objective.names.index(task.stop_when) if task.stop_when else None
+        self.samples = task.inputs.shape[int(task.own_data)]
         self.full: tuple = None, None
-        self.evaluations = 0
-
-    def places(self) -> np.ndarray:
-        return self.alive.cpu().numpy()
+        self.points = self.evaluations = 0
 
     @torch.no_grad()
     def train(self) -> None:
         """The loop."""
         task, networks = self.task, self.networks
-        self.samples = task.inputs.shape[int(task.own_data)]
-        per_epoch = math.ceil(self.samples / (task.batch_size or self.samples))
-        by_epochs = sys.maxsize if task.epochs is None else task.epochs * per_epoch
-        updates = min(by_epochs, sys.maxsize if task.iterations is None else task.iterations)
-        every, seconds = task.evaluate_every or per_epoch, task.max_seconds
-        seconds = math.inf if seconds is None else seconds
+        limit = math.inf if task.max_seconds is None else task.max_seconds
         self.begin = time.perf_counter()
-        with progress_bar(updates if updates < sys.maxsize else None) as progress:
-            for iteration in range(updates + 1):
+        with progress_bar(None if task.updates == MANY else task.updates) as progress:
+            for iteration in range(task.updates + 1):
                 self.seconds = time.perf_counter() - self.begin
-                last = iteration == updates or self.seconds >= seconds
+                last = iteration == task.updates or self.seconds >= limit
                 if iteration in task.snapshots_at:
                     copy = {name: values.clone() for name, values in task.parameters.items()}
                     self._store(task.snapshots.setdefault(iteration, copy))
-                if task.evaluate and (last or iteration % every == 0):
+                if task.evaluate and (last or iteration % task.every == 0):
                     self._evaluate(iteration)
                 if last and task.batch_size:
                     break
                 measure = networks.measure if last else networks.differentiate
-                batch = self._batch(iteration % per_epoch)
+                batch = self._batch(iteration % task.per_epoch)
                 self._record(iteration, measure(task.objective, *batch, self.own))
                 if last or not len(self.alive):
                     break
-                self._step(task.schedule(iteration / updates) if task.schedule else 1.0)
+                self._step(task.schedule(iteration / task.updates) if task.schedule else 1.0)
                 progress.update()
         self._store(task.parameters)
 
@@ -333,22 +337,18 @@ class _Group:
         """Note one iteration's values, and let go of members that are solved or have diverged."""
         task, row = self.task, torch.stack(values)  # (names, members)
         losses = row[: len(task.objective.losses)]
-        solved = row[task.objective.names.index(task.stop_when)] == 1 if task.stop_when else None
+        solved = row[self.stop_row] == 1 if task.stop_when else None
+        self.points = iteration + 1
         if math.isfinite(losses.sum()) and (solved is None or not solved.any()):
-            self._note(task.rows, iteration, row)
+            task.rows[iteration][:, self.places] = row.cpu().numpy()
             return
         diverged = ~torch.isfinite(losses).all(0)
         solved = torch.zeros_like(diverged) if solved is None else solved & ~diverged
-        self._note(task.rows, iteration, row.masked_fill(diverged, math.nan))
+        task.rows[iteration][:, self.places] = row.masked_fill(diverged, math.nan).cpu().numpy()
         self._store(task.parameters)
-        task.solved_at[self.places()[solved.cpu().numpy()]] = iteration
-        task.diverged_at[self.places()[diverged.cpu().numpy()]] = iteration
+        task.solved_at[self.alive[solved].cpu().numpy()] = iteration
+        task.diverged_at[self.alive[diverged].cpu().numpy()] = iteration
         self._keep(torch.nonzero(~(solved | diverged))[:, 0])
-
-    def _note(self, rows: dict[int, np.ndarray], key: int, values: Tensor) -> None:
-        """Put values of shape (names, members in the stack) to the members' places among all."""
-        row = rows.setdefault(key, np.full((len(values), len(self.task.solved_at)), np.nan, "f4"))
-        row[:, self.places()] = values.cpu().numpy()
 
     def _keep(self, members: Tensor) -> None:
         """Go on with some members of the stack, with their gradients and the optimiser's memory."""
@@ -364,8 +364,10 @@ class _Group:
 
     def _make_optimizer(self) -> None:
         """An optimiser at the highest rate; `shares` of its steps are each member's, if unequal."""
-        leaves = self.networks.leaves
-        rates = self.task.rates[self.places()] if self.task.rates.ndim else self.task.rates[None]
+        leaves, self.places = self.networks.leaves, self.alive.cpu().numpy()
+        if len(self.places) == len(self.task.solved_at):
+            self.places = slice(None)  # faster
+        rates = self.task.rates[self.places] if self.task.rates.ndim else self.task.rates[None]
         self.rate = float(rates.max())
         unequal = bool((rates < self.rate).any())
         shares = torch.as_tensor(rates / self.rate if unequal else rates).to(leaves[0])
@@ -395,9 +397,9 @@ class _Group:
         for name, (inputs, targets) in task.evaluate.items():
             shared = _for_each(self.alive, as_tuple(targets))
             values = task.objective.values(_outputs(self.networks, inputs), shared)
-            self._note(task.evaluated[name], self.evaluations, torch.stack(values))
-        moment = torch.tensor([[float(iteration)], [self.seconds]])
-        self._note(task.times, self.evaluations, moment.expand(2, len(self.alive)))
+            rows = task.evaluated[name][self.evaluations]
+            rows[:, self.places] = torch.stack(values).cpu().numpy()
+        task.times[self.evaluations][:, self.places] = [[iteration], [self.seconds]]
         self.evaluations += 1
         self.begin += time.perf_counter() - begin
 

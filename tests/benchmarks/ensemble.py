@@ -96,12 +96,15 @@ def seconds_of_plain_loop(make, inputs, labels, loss: Callable, iterations: int,
     begin = time.perf_counter()
     for i in range(iterations):
         chosen = order[i * size % len(inputs) :][:size] if size < len(inputs) else slice(None)
-        outputs, targets = network(inputs[chosen]).squeeze(1), labels[chosen]
+        outputs, targets = network(inputs[chosen]), labels[chosen]
+        outputs = outputs.flatten() if outputs[0].numel() == 1 else outputs
         value = loss(outputs, targets)
         losses.append(value.item())
-        metric = accuracy if outputs.dim() == 2 else binary_accuracy
-        several = (outputs[None], targets[None]) if outputs.dim() == 2 else (outputs, targets)
-        accuracies.append(metric(*several).float().mean().item())
+        if outputs.dim() == 1:
+            right = binary_accuracy(outputs, targets)
+        else:
+            right = outputs.argmax(1) == targets
+        accuracies.append(right.float().mean().item())
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
