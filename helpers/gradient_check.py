@@ -5,20 +5,13 @@ an error of order h² from the truncation and of order ε/h from rounding (ε �
 h = 1e-6 keeps both near 1e-10 for functions whose values are of order one.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 ScalarFunction = Callable[..., float]
 Arrays = Mapping[str, np.ndarray]
 STEP = 1e-6
-
-
-class GradientError(NamedTuple):
-    """The largest absolute difference in one array."""
-
-    absolute: float
 
 
 def central_differences(function: ScalarFunction, arrays: Arrays) -> dict[str, np.ndarray]:
@@ -47,23 +40,21 @@ def central_differences(function: ScalarFunction, arrays: Arrays) -> dict[str, n
     return result
 
 
-def gradient_errors(
-    function: ScalarFunction, arrays: Arrays, gradients: Arrays
-) -> dict[str, GradientError]:
-    """Compare hand-written `gradients` with central differences, array by array."""
-    pairs = _pairs(function, arrays, gradients)
-    return {name: GradientError(float(np.abs(a - n).max(initial=0.0))) for name, a, n in pairs}
-
-
 def assert_gradients_close(
     function: ScalarFunction, arrays: Arrays, gradients: Arrays, tolerance: float = 1e-7
 ) -> None:
     """Raise AssertionError unless every element agrees with central differences.
 
     An element agrees if |a - n| ≤ tolerance · max(1, |a|, |n|): absolutely for small gradients,
-    relatively for large ones. A gradient that is not finite never agrees.
+    relatively for large ones. A gradient that is not finite never agrees. ValueError if names or
+    shapes of arrays and gradients differ.
     """
-    for name, a, n in _pairs(function, arrays, gradients):
+    for name in {**arrays, **gradients}:
+        shapes = [np.shape(of[name]) if name in of else None for of in (gradients, arrays)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"{name!r}: gradient's shape {shapes[0]}, array's shape {shapes[1]}")
+    for name, n in central_differences(function, arrays).items():
+        a = np.asarray(gradients[name], dtype=np.float64)
         scale = np.maximum(1.0, np.maximum(np.abs(a), np.abs(n)))
         errors = np.nan_to_num(np.abs(a - n) / scale, nan=np.inf)
         if (errors > tolerance).any():
@@ -71,15 +62,3 @@ def assert_gradients_close(
             found = f"written {a[index]:.9g}, central differences {n[index]:.9g}"
             found += f" (scaled error {errors[index]:.3g}, tolerance {tolerance:.3g})"
             raise AssertionError(f"the gradient of {name!r} is wrong at index {index}: {found}")
-
-
-def _pairs(
-    function: ScalarFunction, arrays: Arrays, gradients: Arrays
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Give each name with its written and its numerical gradient; ValueError if shapes differ."""
-    for name in {**arrays, **gradients}:
-        shapes = [np.shape(of[name]) if name in of else None for of in (gradients, arrays)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(f"{name!r}: gradient's shape {shapes[0]}, array's shape {shapes[1]}")
-    for name, numerical in central_differences(function, arrays).items():
-        yield name, np.asarray(gradients[name], dtype=np.float64), numerical

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from IPython.display import Markdown, display
@@ -18,39 +17,17 @@ Numbers = Sequence[float]
 VERDICTS = ("right", "imprecise", "wrong")
 
 
-class _Texts:
-    """Refuses, with a ValueError, a field that is no text or an empty one."""
-
-    def __post_init__(self) -> None:
-        for field, value in vars(self).items():
-            if not isinstance(value, str) or not value.strip():
-                name = f"{type(self).__name__}.{field}"
-                raise ValueError(f"{name} must be a non-empty text; found {value!r} in {self}.")
-
-
-@dataclass(frozen=True)
-class Claim(_Texts):
-    """One claim of a report and what became of it; ValueError for another verdict or no text.
-
-    `source` is the report, such as "2018 a"; `claim` what it says and `evidence` what the notebook
-    derived or measured, both in markdown; `verdict` one of `VERDICTS`.
-    """
+class Claim(NamedTuple):
+    """What a report, such as "2018 a", says, and what became of it: texts, in markdown."""
 
     source: str
     claim: str
     verdict: str
     evidence: str
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.verdict not in VERDICTS:
-            expected = f"must be one of {', '.join(VERDICTS)}; found {self.verdict!r}"
-            raise ValueError(f"Claim.verdict {expected} in {self}.")
 
-
-@dataclass(frozen=True)
-class Result(_Texts):
-    """What was run, and its headline number in the reports and here, all as texts."""
+class Result(NamedTuple):
+    """What was run, and its headline number in the reports and here: texts."""
 
     setting: str
     reported: str
@@ -62,16 +39,18 @@ def show_report(notebook: str, claims: Sequence[Claim], results: Sequence[Result
 
     `notebook` is the file's name without the suffix. The README's results are made from the JSON.
     With ``application/json`` as its type, JupyterLab would show it instead of the table.
-    Raises ValueError if `claims` or `results` is empty or has an entry of another type.
+    Raises ValueError without claims or results, for a verdict not in VERDICTS, for what is no text.
     """
-    for name, entries, kind in (("claims", claims, Claim), ("results", results, Result)):
-        kinds = {type(entry).__name__ for entry in entries}
-        if kinds != {kind.__name__}:
-            raise ValueError(f"{name}: expected {kind.__name__}s only; found {kinds or 'none'}.")
-    report = {"notebook": notebook, "results": [asdict(result) for result in results]}
-    report["claims"] = [asdict(claim) for claim in claims]
-    rows = [(r.setting, r.reported, r.measured) for r in results]
-    table = markdown_table(("Setting", "Reports", "Measured here"), rows) + "\n\n"
+    if not claims or not results:
+        raise ValueError(f"expected claims and results; found {len(claims)} and {len(results)}")
+    for entry in (*claims, *results):
+        if not all(isinstance(text, str) and text.strip() for text in entry):
+            raise ValueError(f"expected texts, none of them empty; found {entry}")
+        if isinstance(entry, Claim) and entry.verdict not in VERDICTS:
+            raise ValueError(f"expected a verdict of {', '.join(VERDICTS)}; found {entry}")
+    report = {"notebook": notebook, "results": [result._asdict() for result in results]}
+    report["claims"] = [claim._asdict() for claim in claims]
+    table = markdown_table(("Setting", "Reports", "Measured here"), results) + "\n\n"
     rows = [
         (c.source.replace(" ", "\N{NO-BREAK SPACE}"), c.claim, f"**{c.verdict}**", c.evidence)
         for c in claims

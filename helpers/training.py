@@ -119,7 +119,6 @@ def train(
     epochs: int | None = None,
     max_seconds: float | None = None,
     batch_size: int | None = None,
-    order_seeds: Sequence[int] | int | None = None,
     metrics: Mapping[str, Function] | None = None,
     stop_when: str | None = None,
     loss_weights: Mapping[str, float] | None = None,
@@ -151,8 +150,6 @@ def train(
         Training ends at the first limit: updates, passes through the data, seconds of training.
     batch_size : int
         Samples per update; the last batch of an epoch has what is left. Default: all samples.
-    order_seeds : ints, or one int
-        Seeds of the batches' order in place of `seeds`. With one int all members share each batch.
     stop_when : name of a metric; a member's training ends as soon as it reaches 1 in it
     initialize : function(network, generator), or one per member, or None
         With None, PyTorch's own initialisation: the seed is that of its global generator.
@@ -173,7 +170,6 @@ def train(
     task.targets, task.snapshots_at = as_tuple(targets), frozenset(snapshots_at)
     task.objective = Objective(losses, metrics or {}, loss_weights or {})
     task.rates = np.asarray(learning_rate, dtype=float)
-    task.orders = np.asarray(seeds if order_seeds is None else order_seeds)
     task.solved_at, task.diverged_at = (np.full(len(seeds), np.inf) for _ in range(2))
     _check(task)
     start = initial_parameters(make_network, seeds, initialize).items()
@@ -233,20 +229,19 @@ def _check(task: SimpleNamespace) -> None:
     axes = f"({members} members, n, ...)" if task.own_data else "(n, ...)"
     limits = {name: getattr(task, name) for name in ("iterations", "epochs", "max_seconds")}
     ends = [limit for limit in limits.values() if limit is not None]
-    per_member = {"learning_rate": task.rates, "order_seeds": task.orders}
     faults = {
         "losses is empty; give at least one {name: function}": not losses,
         f"losses and metrics need names of their own: {names}": len(set(names)) < len(names),
         f"loss_weights names {weights}, but the losses are {losses}": set(weights) - set(losses),
-        f"stop_when is {task.stop_when!r}, but the metrics are {metrics}": task.stop_when
-        not in [None, *metrics],
+        f"stop_when is {task.stop_when!r}, but the metrics are {metrics}": (
+            task.stop_when not in [None, *metrics]
+        ),
         f"nothing ends this training; give one of {', '.join(limits)}": not ends,
         f"a limit is negative: {limits}": min(ends, default=0) < 0,
         f"inputs and targets have shapes {shapes}; expected {axes} of all": not alike,
-    } | {
-        f"{name} has shape {array.shape}; expected a number, or {members}": array.shape
-        not in [(), (members,)]
-        for name, array in per_member.items()
+        f"learning_rate has shape {task.rates.shape}; expected a number, or {members}": (
+            task.rates.shape not in [(), (members,)]
+        ),
     }
     for message, wrong in faults.items():
         if wrong:
@@ -262,13 +257,12 @@ class _Group:
     def __init__(self, task: SimpleNamespace, network: nn.Module, members: np.ndarray):
         self.task, self.first = task, int(members[0])
         self.alive = torch.as_tensor(members, device=task.inputs.device)
-        self.own = task.own_data or (task.batch_size is not None and task.orders.ndim == 1)
+        self.own = task.own_data or task.batch_size is not None
         sample = task.inputs[self.alive, :2] if task.own_data else task.inputs[:2]
         start = {name: values[self.alive] for name, values in task.parameters.items()}
         self.networks = stack(network, start, sample, task.own_data)
         self._make_optimizer()
-        seeds = task.orders[members] if task.orders.ndim else task.orders[None]
-        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        self.generators = [torch.Generator().manual_seed(int(task.seeds[m])) for m in members]
         self.stop_row = task.objective.names.index(task.stop_when) if task.stop_when else None
         self.samples = task.inputs.shape[int(task.own_data)]
         self.full: tuple = None, None
@@ -301,31 +295,29 @@ class _Group:
         self._store(task.parameters)
 
     def _batch(self, place: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Inputs, (n, ...) or each member's own, (members, n, ...); targets (members, n, ...).
+        """Inputs, (n, ...) or each member's own, (members, n, ...), and targets (members, n, ...).
 
-        `place` counts the updates of an epoch.
+        `place` counts the updates of an epoch; each member's batches are in an order of its own.
         """
-        task, alive = self.task, self.alive
-        if task.batch_size is None:
-            if self.full[0] is not alive:
-                self.full = alive, self._samples(slice(None))
+        task, alive, index = self.task, self.alive, slice(None)
+        if task.batch_size is None and self.full[0] is alive:
             return self.full[1]
-        if place == 0:
-            orders = [torch.randperm(self.samples, generator=g) for g in self.generators]
-            self.orders = torch.stack(orders).to(alive.device)  # (members of the group, n)
-        columns = self.orders[:, place * task.batch_size : (place + 1) * task.batch_size]
-        return self._samples(columns[alive - self.first] if task.orders.ndim else columns[0])
-
-    def _samples(self, index: Tensor | slice) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The samples `index`, shape (n,) or (members, n), or all samples."""
-        inputs, targets, alive = self.task.inputs, self.task.targets, self.alive
-        if self.task.own_data:
-            at = (alive, index) if isinstance(index, slice) else (alive[:, None], index)
-            return inputs[at], tuple(target[at] for target in targets)
-        if self.own:  # gathered with one row per sample, as stacked layers need it
-            rows = inputs.index_select(0, index.T.flatten()).unflatten(0, index.T.shape)
-            return rows.transpose(0, 1), tuple(target[index] for target in targets)
-        return inputs[index], _for_each(alive, [target[index] for target in targets])
+        if task.batch_size is not None:
+            if place == 0:
+                orders = [torch.randperm(self.samples, generator=g) for g in self.generators]
+                self.orders = torch.stack(orders).to(alive.device)  # (members of the group, n)
+            columns = slice(place * task.batch_size, (place + 1) * task.batch_size)
+            index = self.orders[alive - self.first, columns]
+        if task.own_data:
+            at = (alive if task.batch_size is None else alive[:, None], index)
+            batch = task.inputs[at], tuple(target[at] for target in task.targets)
+        elif task.batch_size is None:
+            batch = task.inputs, _for_each(alive, task.targets)
+        else:  # gathered with one row per sample, as stacked layers need it
+            rows = task.inputs.index_select(0, index.T.flatten()).unflatten(0, index.T.shape)
+            batch = rows.transpose(0, 1), tuple(target[index] for target in task.targets)
+        self.full = alive, batch
+        return batch
 
     def _store(self, place: Parameters) -> None:
         """Write the present parameters to the members' places among all."""

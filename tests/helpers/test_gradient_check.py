@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from helpers.gradient_check import assert_gradients_close, central_differences, gradient_errors
+from helpers.gradient_check import assert_gradients_close, central_differences
 
 RNG = np.random.default_rng(0)
 ARRAYS = {"weight": RNG.normal(size=(3, 2)), "bias": RNG.normal(size=3), "scale": np.array(0.7)}
@@ -55,15 +55,6 @@ def test_the_error_of_a_large_element_counts_relatively():
     assert_gradients_close(lambda x: float(x**3), arrays, {"x": np.array(3e6 + 1)}, 1e-6)
 
 
-def test_errors_are_reported_for_every_array():
-    gradients = written_gradients()
-    gradients["bias"][1] -= 0.25
-    errors = gradient_errors(function, ARRAYS, gradients)
-    assert set(errors) == set(ARRAYS)
-    assert errors["weight"].absolute < 1e-8 and errors["scale"].absolute < 1e-8
-    assert errors["bias"].absolute == pytest.approx(0.25, rel=1e-6)
-
-
 @pytest.mark.parametrize(
     ("arrays", "gradients", "message"),
     [
@@ -75,4 +66,4 @@ def test_errors_are_reported_for_every_array():
 )
 def test_bad_input_is_explained(arrays, gradients, message):
     with pytest.raises(ValueError, match=message), np.errstate(all="ignore"):
-        gradient_errors(lambda x: float(np.log(x).sum()), arrays, gradients)
+        assert_gradients_close(lambda x: float(np.log(x).sum()), arrays, gradients)

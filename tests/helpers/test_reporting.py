@@ -48,8 +48,8 @@ def test_one_output_has_the_table_and_the_same_rows_as_json(shown):
     ]
     assert bundle[RESULTS_MIME_TYPE] == {
         "notebook": "02_trial",
-        "results": [vars(RESULT)],
-        "claims": [vars(CLAIM)],
+        "results": [RESULT._asdict()],
+        "claims": [CLAIM._asdict()],
     }
     # As application/json, JupyterLab would show a tree; nbformat keeps only +json types as JSON.
     cell = new_code_cell(outputs=[new_output("display_data", data=bundle)])
@@ -58,20 +58,19 @@ def test_one_output_has_the_table_and_the_same_rows_as_json(shown):
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("claims", "results", "message"),
     [
-        (lambda: Result("a", "b", 9712), r"Result\.measured must be a non-empty text; found 9712"),
-        (lambda: Result("a", " ", "c"), r"Result\.reported must be a non-empty text; found ' '"),
-        (lambda: Claim("2017", "", "right", "b"), r"Claim\.claim must be a non-empty text"),
-        (lambda: Claim("2017", "a", "so-so", "b"), "one of right, imprecise, wrong; found 'so-so'"),
-        (lambda: show_report("02", [], [RESULT]), "claims: expected Claims only; found none"),
-        (lambda: show_report("02", [CLAIM], []), "results: expected Results only; found none"),
-        (lambda: show_report("02", [CLAIM, RESULT], [RESULT]), "claims: .*; found .*Result"),
+        ([CLAIM], [Result("a", "b", 9712)], "expected texts, none of them empty; found .*9712"),
+        ([CLAIM], [Result("a", " ", "c")], "expected texts"),
+        ([Claim("2017", "", "right", "b")], [RESULT], "expected texts"),
+        ([Claim("2017", "a", "so-so", "b")], [RESULT], "a verdict of right, .*; found .*so-so"),
+        ([], [RESULT], "expected claims and results; found 0 and 1"),
+        ([CLAIM], [], "expected claims and results; found 1 and 0"),
     ],
 )
-def test_what_cannot_be_reported_is_refused(make, message, shown):
+def test_what_cannot_be_reported_is_refused(claims, results, message, shown):
     with pytest.raises(ValueError, match=message):
-        make()
+        show_report("02", claims, results)
     assert shown == []
 
 

@@ -361,10 +361,6 @@ def test_every_sample_is_seen_once_an_epoch_in_an_order_of_the_members_own():
     assert (batches[:, :3].sum(1) == 2**10 - 1).all()
     assert (batches[:, 3:].sum(1) == 2**10 - 1).all()
     assert len({tuple(row) for row in batches}) == 3 and (batches[:, :3] != batches[:, 3:]).any()
-    shared = train(
-        make, [1, 2, 3], samples, targets, {"loss": squared_error}, order_seeds=2, **settings
-    )
-    assert (shared.curves["seen"] == batches[1]).all()
 
 
 def test_time_ends_training_and_evaluations_do_not_count(monkeypatch):
@@ -446,7 +442,6 @@ BAD_SETTINGS = [
     ),
     ({"iterations": -1}, "a limit is negative: .*iterations.: -1"),
     ({"learning_rate": [0.1, 0.2]}, "learning_rate has shape .2,.; expected a number, or 6"),
-    ({"order_seeds": [1]}, "order_seeds has shape .1,.; expected a number, or 6"),
     ({"targets": LABELS[:5]}, "shapes .*; expected .n, ....."),
     ({"own_data": True}, "expected .6 members, n, ...."),
     ({"seeds": []}, "seeds is empty"),
