@@ -22,7 +22,7 @@ from helpers.history import Parameters
 from helpers.objectives import Objective, as_tuple
 
 SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {  # of activations, given their outputs
-    nn.Sigmoid: lambda a: a * (1 - a),
+    nn.Sigmoid: lambda a: torch.addcmul(a, a, a, value=-1),  # a (1 - a)
     nn.Tanh: lambda a: 1 - a * a,
     nn.ReLU: torch.sign,  # of numbers that are never negative: 0 or 1
     nn.Identity: torch.ones_like,
@@ -103,8 +103,11 @@ class HandStack(Stack):
             else:
                 torch.bmm(dz, a.mT, out=W.grad)
             if i:
-                back = dz * W.mT if W.shape[1] == 1 else torch.bmm(W.mT, dz)
-                dz = SLOPES[type(self.activations[i - 1])](a).mul_(back)
+                slope = SLOPES[type(self.activations[i - 1])](a)
+                if W.shape[1] == 1:
+                    dz = slope.mul_(dz).mul_(W.mT)
+                else:
+                    dz = slope.mul_(torch.bmm(W.mT, dz))
 
 
 class AutogradStack(Stack):

@@ -55,7 +55,7 @@ def three_layers() -> nn.Module:
 def problems() -> dict[str, tuple]:
     """Name -> (network, inputs, labels, plain loss, the trainer's loss, required ratios, options).
 
-    The required ratios are those for each number of members.
+    The required ratios are those for each number of members; 0 where none is required.
     """
     losses = {
         "L2": (l2_loss, squared_error),
@@ -76,7 +76,7 @@ def problems() -> dict[str, tuple]:
     make = load_implementation("04_convolutional_network").ConvolutionalNetwork
     pictures = torch.tensor(line.images[:, None], dtype=torch.float32)
     sides = torch.tensor(line.labels, dtype=torch.float32)
-    found["convolutional"] = make, pictures, sides, *losses["CE"], {32: 1}, {}
+    found["convolutional"] = make, pictures, sides, *losses["CE"], {32: 0}, {}
     rng = torch.Generator().manual_seed(0)
     digits, classes = torch.rand(3200, 1, 28, 28, generator=rng), torch.randint(10, (3200,))
     options = {"batch_size": 64, "optimizer": ADAM, "learning_rate": 0.001}

@@ -23,7 +23,7 @@ SEEDS = range(6)
 GENERATOR = torch.Generator().manual_seed(5)
 INPUTS = torch.randn(24, 6, generator=GENERATOR)
 LABELS = (INPUTS[:, 0] + 0.5 * INPUTS[:, 1] > 0).float()
-IMAGES = torch.randn(20, 1, 8, 8, generator=GENERATOR)
+IMAGES = torch.randn(20, 1, 8, 6, generator=GENERATOR)
 CLASSES = torch.randint(3, (20,), generator=GENERATOR)
 LOSS = {"loss": binary_cross_entropy}
 UNSEEN = torch.randn(9, 6, generator=GENERATOR)
@@ -73,9 +73,9 @@ def two_hidden():
 
 
 def convolutional():
-    first, second = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 2, 2)
+    first, second = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 2, 2)
     pooled = nn.Sequential(first, nn.ReLU(), nn.MaxPool2d(2))
-    return nn.Sequential(pooled, second, nn.Flatten(), Swish(), nn.Linear(8, 3))
+    return nn.Sequential(pooled, second, nn.Flatten(), Swish(), nn.Linear(12, 3))
 
 
 def plain_loop(
@@ -217,6 +217,21 @@ def test_a_member_of_many_equals_the_same_seed_alone(feature, parallel, monkeypa
     assert len(set(together.solved_at)) > 2  # members leave the stack at different times
     for member in (0, 3, 5):
         assert_member_alone(together, member, solving([member], **options))
+
+
+def test_running_statistics_leave_with_their_member():
+    settings = {"metrics": {"accuracy": accuracy}, "stop_when": "accuracy", "iterations": 150}
+    data = IMAGES, CLASSES, {"loss": cross_entropy}
+    together = train(Residual, SEEDS, *data, learning_rate=0.5, initialize=None, **settings)
+    assert len(set(together.solved_at)) > 2
+    last = int(together.solved_at.argmax())
+    alone = train(Residual, [last], *data, learning_rate=0.5, initialize=None, **settings)
+    torch.testing.assert_close(
+        together.parameters["norm.running_mean"][last],
+        alone.parameters["norm.running_mean"][0],
+        atol=1e-3,
+        rtol=0,
+    )
 
 
 def test_a_diverging_member_leaves_and_disturbs_nobody():
