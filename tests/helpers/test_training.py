@@ -164,9 +164,11 @@ def test_members_may_differ_in_rate_and_initial_scale(network, optimizer):
     rates, scales = [0.01, 0.03, 0.1, 0.02], [0.1, 0.5, 0.1, 1.0]
     starts = [partial(truncated_normal_, std=std) for std in scales]
     settings = {"learning_rate": rates, "initialize": starts, "optimizer": optimizer}
+    settings["schedule"] = SETTINGS["schedule"]["schedule"]
     history = train(make, [3, 3, 4, 5], inputs, targets, {"loss": loss}, iterations=12, **settings)
     for member, seed in enumerate([3, 3, 4, 5]):
         options = {"rate": rates[member], "start": starts[member]}
+        options["schedule"] = settings["schedule"]
         options |= {"optimizer": optimizer} if optimizer else {}
         assert_same(
             history, member, *plain_loop(make, seed, inputs, targets, plain_loss, 12, **options)
@@ -245,6 +247,15 @@ def test_a_diverging_member_leaves_and_disturbs_nobody():
         assert_member_alone(together, member, solving([member], initialize=None))
 
 
+def test_a_loss_that_is_not_finite_is_no_solution():
+    losses = {"loss": lambda logits, _: logits * torch.nan}
+    metrics = {"done": lambda logits, _: torch.ones_like(logits)}
+    history = train(
+        one_hidden, SEEDS, INPUTS, LABELS, losses, metrics=metrics, stop_when="done", iterations=5
+    )
+    assert (history.diverged_at == 0).all() and not history.solved.any()
+
+
 def test_each_member_may_have_its_own_data():
     inputs = torch.stack([INPUTS, INPUTS.flip(1), INPUTS + 1])
     labels = torch.stack([LABELS, 1 - LABELS, LABELS])
@@ -258,8 +269,13 @@ def test_each_member_may_have_its_own_data():
                 assert_member_alone(together, member, alone)
 
 
-def test_an_ended_member_keeps_its_last_values_and_snapshots():
-    history = solving(SEEDS, snapshots_at=range(0, 150, 10), iterations=150)
+@pytest.mark.parametrize("parallel", [False, True])
+def test_an_ended_member_keeps_its_last_values_and_snapshots(parallel, monkeypatch):
+    monkeypatch.setattr(training, "core_count", lambda: 2)
+    # One after the other: the first makes snapshots of moments when the second has ended.
+    monkeypatch.setattr(training, "on_all_cores", lambda train, groups: list(map(train, groups)))
+    options = {"snapshots_at": range(0, 150, 10), "iterations": 150, "parallel": parallel}
+    history = solving([*SEEDS][::-1], **options)
     first, longest = int(history.solved_at.argmin()), int(history.solved_at.max())
     end = int(history.solved_at[first])
     assert longest == history.iterations > end  # nobody trains on
@@ -267,9 +283,9 @@ def test_an_ended_member_keeps_its_last_values_and_snapshots():
     assert (history.curve("loss")[first, end:] == history.curves["loss"][first, end]).all()
     assert np.isnan(history.curve("loss", "cut")[first, end + 1 :]).all()
     for moment, snapshot in history.snapshots.items():
-        if moment > end:
+        for member in np.flatnonzero(history.solved_at < moment):
             for name, values in snapshot.items():
-                assert torch.equal(values[first], history.parameters[name][first])
+                assert torch.equal(values[member], history.parameters[name][member])
     assert (history.curve("accuracy")[:, 0] < 1).all()
     logits = outputs_of(one_hidden, history.parameters, INPUTS)
     assert binary_accuracy(logits, LABELS).all()
@@ -381,10 +397,17 @@ def test_every_sample_is_seen_once_an_epoch_in_an_order_of_the_members_own():
 def test_time_ends_training_and_evaluations_do_not_count(monkeypatch):
     clock = iter(range(10_000))
     monkeypatch.setattr(training.time, "perf_counter", lambda: float(next(clock)))
-    data = {"unseen": (INPUTS, LABELS)}
+
+    def slow_to_evaluate(logits, labels):
+        if logits.shape[1] == 3:  # the other data
+            [next(clock) for _ in range(10)]
+        return binary_accuracy(logits, labels)
+
+    data = {"unseen": (INPUTS[:3], LABELS[:3])}
     options = {"iterations": 100, "max_seconds": 5, "batch_size": 8, "evaluate_every": 1}
+    options["metrics"] = {"accuracy": slow_to_evaluate}
     history = train(one_hidden, SEEDS, INPUTS, LABELS, LOSS, evaluate=data, **options)
-    # Each look at the clock is a second: two in an evaluation, which takes one, and one beside it.
+    # Each look at the clock is a second: two in an evaluation, of which one counts, one beside it.
     assert history.evaluated_after[0].tolist() == [1, 3, 5] and history.seconds == 5
     assert history.evaluated_at[0].tolist() == [0, 1, 2]
 
