@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import
 
 RESULTS_MIME_TYPE = "application/vnd.deep-learning-basics.results+json"
 Numbers = Sequence[float]
-VERDICTS = ("right", "imprecise", "wrong")
+VERDICTS = ("right", "right, for another reason", "depends", "wrong", "cannot be reproduced", "imprecise")
 
 
 class Claim(NamedTuple):
