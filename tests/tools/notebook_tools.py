@@ -15,7 +15,12 @@ from helpers.reporting import RESULTS_MIME_TYPE
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = PROJECT / "notebooks"
+# The notebooks in the form of the second edition; the others still have that of the first.
+SECOND_EDITION = frozenset({"01", "02", "03"})
 TAUGHT_TAGS = frozenset({"imports", "implementation"})
+COLLAPSED_TAGS = frozenset({"setup", "imports", "proof", "report"})
+FIGURE_LINES = 5  # a cell with the tag ``figure`` and more lines is collapsed, too
+HIDDEN_TAG = "hide-input"
 
 
 def stored_repository() -> str:
@@ -49,6 +54,25 @@ def write_notebook(notebook: NotebookNode, path: Path) -> None:
 def cell_tags(cell: NotebookNode) -> list[str]:
     """Return the tags of a cell."""
     return cell.metadata.get("tags", [])
+
+
+def code_lines(cell: NotebookNode) -> list[str]:
+    """Return the lines of a cell that are not blank."""
+    return [line for line in cell.source.splitlines() if line.strip()]
+
+
+def stored_metadata(cell: NotebookNode) -> dict[str, object]:
+    """Return what is stored of a cell's metadata: its tags, and what collapses its code.
+
+    The tags say whether it is collapsed. JupyterLab and VS Code read ``source_hidden``, Colab
+    ``cellView``, and Jupyter Book the tag ``hide-input``.
+    """
+    tags = [tag for tag in cell_tags(cell) if tag != HIDDEN_TAG]
+    long_figure = "figure" in tags and len(code_lines(cell)) > FIGURE_LINES
+    if cell.cell_type == "code" and (long_figure or not COLLAPSED_TAGS.isdisjoint(tags)):
+        hidden = {"cellView": "form", "jupyter": {"source_hidden": True}}
+        return {**hidden, "tags": [*tags, HIDDEN_TAG]}
+    return {"tags": tags} if tags else {}
 
 
 def is_taught(cell: NotebookNode) -> bool:
