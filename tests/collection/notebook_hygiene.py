@@ -15,7 +15,13 @@ from nbformat import NotebookNode
 
 from tests.tools.execute_notebooks import INTERACTIVE_TAG, NOTEBOOK_METADATA
 from tests.tools.exercises import CHECK_TAG, SOLUTION_TAG, exercise_faults
-from tests.tools.notebook_tools import cell_tags, read_notebook, stored_report, stored_repository
+from tests.tools.notebook_tools import (
+    SECOND_EDITION,
+    cell_tags,
+    read_notebook,
+    stored_report,
+    stored_repository,
+)
 
 MAX_BYTES = 2_000_000
 MAX_CODE_LINES = 20
@@ -55,6 +61,10 @@ class StoredNotebook:
     @cached_property
     def node(self) -> NotebookNode:
         return read_notebook(self.path)
+
+    @property
+    def is_second_edition(self) -> bool:
+        return self.path.name[:2] in SECOND_EDITION
 
     def cells(self, kind: str) -> list[tuple[int, NotebookNode]]:
         """Return the cells of a type, each with its position in the notebook, counted from 1."""
@@ -241,5 +251,5 @@ CHECKS = (
     _check_sections,
     _check_end,
     _check_markdown,
-    lambda book: exercise_faults(book.node),
+    lambda book: exercise_faults(book.node, book.is_second_edition),
 )
