@@ -1,20 +1,24 @@
-"""The figures that recur: curves of an ensemble, image grids, decision regions, iterations.
+"""Pictures with a text for who can't see them, animations, and the figures that recur.
 
-Every function draws into axes that it is given, so that a notebook decides on the layout.
+The `plot_` functions draw into axes that they are given, so that a notebook decides on the layout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import base64
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from PIL import Image
 
 from helpers.history import History
 
@@ -26,6 +30,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 CLASS_COLORS = COLORS[:2]
 # The class colours on white, dark enough at the ends to see and pale enough for points on top.
 CLASS_MAP = LinearSegmentedColormap.from_list("classes", ["#8fbfdc", "#ffffff", "#efb48a"])
+Look = dict[str, object]  # color, linestyle and marker, as `axes.plot` takes them
+MAX_FRAMES, PALETTE = 60, 64  # what keeps an animation of 640 x 320 pixels under 300 kB
+REST = 3.0  # seconds for which an animation shows its last frame before it plays again
 REPORT_STYLE = {"color": "black", "markerfacecolor": "white", "linestyle": "none", "zorder": 5}
 
 
@@ -41,22 +48,100 @@ def use_style() -> None:
     plt.rc("legend", frameon=False)
 
 
+def looks_of(names: Iterable[str]) -> dict[str, Look]:
+    """One colour, line style and marker for each name, to be the same in all of its figures.
+
+    `axes.plot(x, y, **looks[name])` draws with them. Raises ValueError for more than eight names.
+    """
+    names, looks = list(names), zip(COLORS, LINE_STYLES, MARKERS, strict=True)
+    if len(names) > len(COLORS):
+        raise ValueError(f"{len(names)} names; expected at most {len(COLORS)}, else two look alike")
+    keys = ("color", "linestyle", "marker")
+    return {name: dict(zip(keys, next(looks), strict=True)) for name in names}
+
+
+def png_of(figure: Figure) -> bytes:
+    """A figure as a PNG file; the figure is closed."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    plt.close(figure)
+    return file.getvalue()
+
+
+def show(figure: Figure, *, alt: str) -> None:
+    """Display a figure and close it; `alt` says in a sentence or two what is to be seen.
+
+    Raises ValueError without such a text.
+    """
+    _display(png_of(figure), alt)
+
+
+def animate(
+    draw: Callable[..., Figure], frames: Iterable, *, alt: str, seconds: float = 8.0
+) -> None:
+    """Display an animated PNG that plays twice and rests on its last frame.
+
+    Parameters
+    ----------
+    draw : function of one of `frames` that returns a figure
+        Best the same figure each time, its artists updated in place. It is closed at the end.
+    frames : iterable of 2 to 60 things
+    alt : what is to be seen, in a sentence or two
+    seconds : what it takes to play once
+
+    Raises
+    ------
+    ValueError
+        Without a text, for another number of frames, or figures of different sizes.
+    """
+    frames = list(frames)
+    if not 2 <= len(frames) <= MAX_FRAMES:
+        raise ValueError(f"{len(frames)} frames; expected 2 to {MAX_FRAMES}")
+    pictures = []
+    for frame in frames:
+        figure = draw(frame)
+        figure.canvas.draw()
+        figure.set_layout_engine("none")  # else axes would move when a label changes its width
+        pictures.append(np.array(figure.canvas.buffer_rgba())[..., :3])
+    plt.close(figure)
+    if len(sizes := {picture.shape for picture in pictures}) > 1:
+        raise ValueError(f"draw returned figures of different sizes, in pixels: {sorted(sizes)}")
+    # One palette, from several frames: the file is small and no colour flickers.
+    sample = np.concatenate([*pictures[:: -(-len(pictures) // 6)], pictures[-1]])
+    palette = Image.fromarray(sample).quantize(PALETTE)
+    dither = Image.Dither.NONE
+    images = [Image.fromarray(p).quantize(palette=palette, dither=dither) for p in pictures]
+    pauses = [1000 * seconds / len(images)] * (len(images) - 1) + [1000 * REST]
+    file, moving = io.BytesIO(), {"save_all": True, "append_images": images, "loop": 2}
+    # The last frame comes before the animation, too: whoever can't play it shows that one.
+    images[-1].save(file, format="PNG", default_image=True, duration=pauses, **moving)
+    _display(file.getvalue(), alt)
+
+
+def _display(png: bytes, alt: str) -> None:
+    if not alt.strip():
+        raise ValueError("alt is empty; say in a sentence what the picture shows")
+    data = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
+    display(data, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
 def plot_ensemble_curves(
     axes: Axes,
     curves: History | np.ndarray,
     name: str | None = None,
     *,
     label: str,
-    color: str = COLORS[0],
-    line_style="-",
     example: int | None = 0,
     x: np.ndarray | None = None,
+    color: str = COLORS[0],
+    linestyle="-",
+    marker: str = "",
 ) -> None:
     """Draw the median of an ensemble's curves, the band between its quartiles and one member.
 
     `curves` is a History, of which `name` is drawn, or an array of shape (members, points). `x`,
     shape (points,), are iterations or epochs, by default 0, 1, 2, …. The member `example` is a thin
-    line; None draws no such line.
+    line; None draws no such line. The rest is a look, see `looks_of`.
     """
     values = curves.curve(name) if isinstance(curves, History) else np.asarray(curves)
     x = np.arange(values.shape[1]) if x is None else np.asarray(x)
@@ -66,9 +151,10 @@ def plot_ensemble_curves(
     quantile = np.nanquantile if np.isnan(values).any() else np.quantile
     low, median, high = quantile(values[:, defined], (0.25, 0.5, 0.75), axis=0)
     axes.fill_between(x[defined], low, high, color=color, alpha=0.2, linewidth=0)
-    axes.plot(x[defined], median, color=color, linestyle=line_style, linewidth=2, label=label)
+    look = {"color": color, "linestyle": linestyle}
+    axes.plot(x[defined], median, **look, marker=marker, markevery=0.1, linewidth=2, label=label)
     if example is not None:
-        axes.plot(x, values[example], color=color, linestyle=line_style, linewidth=0.8, alpha=0.6)
+        axes.plot(x, values[example], **look, linewidth=0.8, alpha=0.6)
 
 
 def mark_reports(axes: Axes, figures: Mapping[str, float], y: float | Sequence[float]) -> None:
@@ -157,6 +243,7 @@ def plot_iterations(
     *,
     limit: int,
     reports: Mapping[str, Mapping[str, float]] | None = None,
+    looks: Mapping[str, Look] | None = None,
 ) -> None:
     """One row per setting: each member's iterations to the goal, their quartiles, and the reports'.
 
@@ -166,12 +253,13 @@ def plot_iterations(
         Infinite for members that were not solved; they are drawn behind the dotted limit.
     limit : the largest number of iterations
     reports : report -> {setting: its figure}
+    looks : setting -> its look, by default in the order of `looks_of`
     """
-    settings, reports = list(solved_at), reports or {}
+    settings, reports, looks = list(solved_at), reports or {}, looks or looks_of(solved_at)
     for row, values in enumerate(solved_at.values()):
         heights = row + 0.5 * (np.arange(len(values)) / max(1, len(values) - 1) - 0.5)
         shown = np.where(np.isfinite(values), np.maximum(values, 1), limit * 1.35)
-        axes.plot(shown, heights, ".", color=COLORS[row % len(COLORS)], alpha=0.5, markersize=5)
+        axes.plot(shown, heights, ".", color=looks[settings[row]]["color"], alpha=0.5, markersize=5)
         low, median, high = np.quantile(shown, (0.25, 0.5, 0.75), method="inverted_cdf")
         axes.plot([low, high], [row, row], color="black", linestyle="-", linewidth=3)
         axes.plot([median], [row], "|", color="black", markersize=16, markeredgewidth=3)
