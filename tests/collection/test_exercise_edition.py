@@ -11,10 +11,11 @@ from nbformat import NotebookNode
 from tests.collection.notebook_hygiene import link_faults
 from tests.collection.trial_notebook import lesson
 from tests.tools.execute_notebooks import CELL_SECONDS, NotebookFailure, run_notebook
-from tests.tools.exercise_edition import LEFT_OUT_TAGS, edition, main, solution_link
+from tests.tools.exercise_edition import edition, main, solution_link
 from tests.tools.exercises import find_exercises
 from tests.tools.folds import folds, without_folds
 from tests.tools.notebook_tools import (
+    LEFT_OUT_TAGS,
     PROJECT,
     SECOND_EDITION,
     cell_tags,

@@ -1,17 +1,17 @@
 """Small notebooks for the tests of the commands, and a lesson in which nothing is wrong."""
 
+import base64
 import io
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
 import PIL.Image
-from IPython.display import Image
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from helpers.reporting import RESULTS_MIME_TYPE
-from tests.collection.notebook_hygiene import StoredNotebook, setup_source
+from tests.collection.notebook_hygiene import setup_source
 from tests.tools import notebook_tools
 from tests.tools.execute_notebooks import clean_notebook
 
@@ -23,19 +23,26 @@ Two squares grow. One of them is larger.
 
 **Cost:** about one CPU minute."""
 IMPORTS = """# @title Imports
-import io
+import matplotlib.pyplot as plt
 
-import PIL.Image
-from IPython.display import Image, display
-
+from helpers.diagrams import draw_graph
+from helpers.interactive import explore
+from helpers.plotting import animate, show
 from helpers.reporting import Claim, Result, show_report"""
-SQUARES = '''
-def square(*widths: int) -> Image:
-    """A square as a picture, which grows if there is more than one width."""
-    frames, file = [PIL.Image.new("L", (9, width)) for width in widths], io.BytesIO()
-    frames[0].save(file, "png", save_all=True, append_images=frames[1:])
-    return Image(file.getvalue(), alt=f"a square that is {widths[-1]} pixels wide")
+SQUARE = '''
+def square(width):
+    """Return a figure with a square."""
+    figure, axes = plt.subplots(figsize=(3, 2))
+    axes.barh([0], [width], width)
+    return figure
 '''.strip()
+DRAWN = """# @title Draw both
+for width in widths:
+    show(square(width), alt=f"a square that is {width} pixels wide")
+figure, axes = plt.subplots()
+draw_graph(axes, {"a": (), "a²": ("a",)}, values={"a": 3.0})
+show(figure, alt="the area, computed from the width")"""
+PROOF = "# @title Proof\ngap = widths[1] - widths[0]\nassert gap == 1"
 QUESTION = """## Which one grows?
 
 The first has the area $a^2$. **Predict before you run.** Which one grows?
@@ -47,7 +54,7 @@ The slope of the area is $$\\frac{\\partial a^2}{\\partial a} = 2a.$$
 </details>
 
 And now the picture."""
-ANSWER = "**Answer.** The *second* square grows by a pixel.\n\n**Takeaway.** Look at `draw_graph`."
+ANSWER = "**Answer.** The *second* square grows by a pixel.\n\n**Takeaway.** Look at both squares."
 STATEMENT = """**Exercise {n}: Add {n}.** Write `add_{n}`.
 
 <details><summary>Hint</summary>
@@ -80,12 +87,14 @@ def write_notebook(notebook: NotebookNode, folder: Path, name: str = "01_trial")
     return path
 
 
-def picture(*widths: int) -> NotebookNode:
-    """Return the output of ``display(square(*widths))`` in the lesson."""
-    scope = {"PIL": PIL, "io": io, "Image": Image}
-    exec(SQUARES, scope)
-    data, metadata = scope["square"](*widths)._repr_mimebundle_()
-    return new_output("display_data", data={**data, "text/plain": "<Image>"}, metadata=metadata)
+def picture(frames: int = 1) -> NotebookNode:
+    """Return the output of `show`, or of `animate`, as far as the tests look at it."""
+    first, *others = [PIL.Image.new("L", (9, 9 + i)) for i in range(frames)]
+    file = io.BytesIO()
+    first.save(file, "png", save_all=True, append_images=others)
+    data = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": "<Image>"}
+    metadata = {"image/png": {"alt": "a square"}}
+    return new_output("display_data", data=data, metadata=metadata)
 
 
 @cache
@@ -97,18 +106,18 @@ def _cells() -> list[NotebookNode]:
         cells.append(new_code_cell(source, metadata={"tags": tags.split()}, outputs=[*outputs]))
 
     cells: list[NotebookNode] = []
-    first = StoredNotebook(notebook_tools.notebook_paths()[0])
+    first = notebook_tools.StoredNotebook(notebook_tools.notebook_paths()[0])
     text(TITLE.format(repository=notebook_tools.stored_repository()))
     code("setup", setup_source(first))
     code("imports", IMPORTS)
-    code("implementation", SQUARES)
-    code("figure", "display(square(*range(1, 9)))", picture(*range(1, 9)))
+    code("implementation", SQUARE)
+    code("figure", "animate(square, [1, 2], alt='a square that grows')", picture(frames=2))
     text(QUESTION)
     code("experiment", "widths = [3, 4]\nprint(widths)", new_output("stream", text="[3, 4]\n"))
-    drawn = "# @title Draw both\n" + 5 * "display(square(*widths))\n"
-    code("figure", drawn.strip(), *(picture(3, 4) for _ in range(5)))
+    code("figure", DRAWN, picture(), picture(), picture())
     text(ANSWER, "solution")
-    code("proof", "# @title Proof\nassert widths[1] == widths[0] + 1")
+    code("proof", PROOF)
+    code("interactive", "explore(square, width=(1, 9, 1, 3))")
     text("## Exercises")
     for n in range(1, 5):
         text(STATEMENT.format(n=n))

@@ -16,12 +16,15 @@ from pathlib import Path
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from tests.collection.notebook_hygiene import BADGE_LINE, headings
+from tests.collection.notebook_hygiene import BADGE_LINE
 from tests.tools.exercises import SOLUTION_TAG, STATEMENT, find_exercises, stub
 from tests.tools.folds import without_answers
 from tests.tools.notebook_tools import (
+    APPENDIX,
+    LEFT_OUT_TAGS,
     PROJECT,
     cell_tags,
+    headings,
     notebook_paths,
     read_notebook,
     stored_repository,
@@ -31,8 +34,6 @@ from tests.tools.notebook_tools import (
 # The setup cell looks for the project around the notebook; the edition may lie elsewhere.
 SEARCHED = "for f in (here, *here.parents)"
 SEARCHED_WITH_PROJECT = "for f in (here, *here.parents, Path({project!r}))"
-LEFT_OUT_TAGS = frozenset({"proof", "report"})
-APPENDIX = "Appendix"
 
 
 def edition(notebook: NotebookNode, original: str) -> NotebookNode:

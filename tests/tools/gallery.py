@@ -4,8 +4,7 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.collection.notebook_hygiene import StoredNotebook
-from tests.tools.notebook_tools import NOTEBOOKS
+from tests.tools.notebook_tools import NOTEBOOKS, StoredNotebook
 
 FOLDER = NOTEBOOKS / "gallery"
 

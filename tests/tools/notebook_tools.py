@@ -2,9 +2,12 @@
 
 import linecache
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -19,8 +22,10 @@ NOTEBOOKS = PROJECT / "notebooks"
 SECOND_EDITION = frozenset({"01", "02", "03"})
 TAUGHT_TAGS = frozenset({"imports", "implementation"})
 COLLAPSED_TAGS = frozenset({"setup", "imports", "proof", "report"})
+LEFT_OUT_TAGS = frozenset({"proof", "report"})  # of the edition with exercises
 FIGURE_LINES = 5  # a cell with the tag ``figure`` and more lines is collapsed, too
 HIDDEN_TAG = "hide-input"
+APPENDIX = "Appendix"  # how the heading of a notebook's last section begins
 
 
 def stored_repository() -> str:
@@ -87,6 +92,52 @@ def stored_report(notebook: NotebookNode) -> dict | None:
             if RESULTS_MIME_TYPE in output.get("data", {}):
                 return output.data[RESULTS_MIME_TYPE]
     return None
+
+
+@dataclass(frozen=True)
+class StoredNotebook:
+    """A notebook's file and what was read from it."""
+
+    path: Path
+
+    @cached_property
+    def node(self) -> NotebookNode:
+        return read_notebook(self.path)
+
+    @property
+    def is_second_edition(self) -> bool:
+        return self.path.name[:2] in SECOND_EDITION
+
+    @property
+    def appendix(self) -> int:
+        """How many cells stand before the appendix."""
+        cells = self.node.cells
+        appendix = next((found for text, found in self.sections if text.startswith(APPENDIX)), [])
+        return next(
+            (i for i, cell in enumerate(cells) if appendix and cell is appendix[0]), len(cells)
+        )
+
+    def cells(self, kind: str) -> list[tuple[int, NotebookNode]]:
+        """Return the cells of a type, each with its position in the notebook, counted from 1."""
+        return [(i, c) for i, c in enumerate(self.node.cells, start=1) if c.cell_type == kind]
+
+    @cached_property
+    def sections(self) -> list[tuple[str, list[NotebookNode]]]:
+        """Each ``## `` heading with its cell and those up to the next heading."""
+        sections: list[tuple[str, list[NotebookNode]]] = []
+        for cell in self.node.cells:
+            if cell.cell_type == "markdown":
+                sections += [(text, []) for text in headings(cell.source, level=2)]
+            if sections:
+                sections[-1][1].append(cell)
+        return sections
+
+
+def headings(markdown: str, level: int | None = None) -> list[str]:
+    """Return the texts of the headings outside code blocks, of one level or of all."""
+    marks = "#{1,6}" if level is None else "#" * level
+    text = re.sub(r"```.*?```", "", markdown, flags=re.DOTALL)
+    return re.findall(rf"^{marks} +(.+?) *$", text, re.MULTILINE)
 
 
 def load_implementation(name: str) -> SimpleNamespace:
