@@ -32,7 +32,7 @@ from helpers.reporting import Claim, Result, show_report"""
 SQUARE = '''
 def square(width):
     """Return a figure with a square, always the same."""
-    figure = plt.figure(1, figsize=(3, 2), clear=True)
+    figure = plt.figure(1, clear=True)
     figure.subplots().barh([0], [width], width)
     return figure
 '''.strip()
