@@ -211,9 +211,9 @@ def plot_decision_region(
     *,
     points: np.ndarray | None = None,
     labels: np.ndarray | None = None,
-    resolution: int = 200,
+    resolution: int = 100,
 ) -> None:
-    """Shade a plane by a classifier's probability of class 1 and draw where it is one half.
+    """Shade a plane by a classifier's probability of class 1, in tenths, and draw where it is ½.
 
     Parameters
     ----------
@@ -223,7 +223,8 @@ def plot_decision_region(
     """
     x, y = np.meshgrid(np.linspace(*x_range, resolution), np.linspace(*y_range, resolution))
     values = np.asarray(probability(np.column_stack([x.ravel(), y.ravel()]))).reshape(x.shape)
-    axes.pcolormesh(x, y, values, cmap=CLASS_MAP, vmin=0, vmax=1, shading="auto", rasterized=True)
+    # Ten flat shades: they leave an animation's palette room for lines and points.
+    axes.contourf(x, y, values, np.linspace(0, 1, 11), cmap=CLASS_MAP)
     if values.min() < 0.5 < values.max():
         axes.contour(x, y, values, levels=[0.5], colors="black", linewidths=1.5)
     if points is not None:
