@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.stats import binomtest
 from torch import nn
 
 from helpers.stacking import dense_layers_of
@@ -45,8 +44,7 @@ def test_points_and_labels_are_those_of_exclusive_or(xor):
 def test_the_network_has_nine_parameters_and_its_gradient_is_by_hand(xor):
     network = xor.two_layer_perceptron()
     assert sum(p.numel() for p in network.parameters()) == 9
-    assert isinstance(network.activation, nn.Tanh)
-    assert dense_layers_of(network) == [network.hidden, network.activation, network.output]
+    assert isinstance(network[1], nn.Tanh) and dense_layers_of(network) == [*network]
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
@@ -68,24 +66,62 @@ def test_the_gradient_is_finite_at_huge_logits(xor):
         assert np.isfinite(gradient).all()
 
 
-def test_descent_takes_the_steps_of_pytorch_and_changes_copies(xor):
-    network = network_of_scale(xor, 1.0)
-    start = xor.from_torch({name: p.detach().clone() for name, p in network.named_parameters()})
-    copies = {name: array.copy() for name, array in start.items()}
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
-    for _ in range(50):
-        optimizer.zero_grad()
-        F.binary_cross_entropy_with_logits(network(INPUTS).squeeze(1), TARGETS).backward()
-        optimizer.step()
-    after = xor.descend(POINTS, LABELS, start, 0.5, 50)
-    for name, expected in xor.from_torch(dict(network.named_parameters())).items():
-        np.testing.assert_allclose(after[name], expected, atol=1e-12)
-        np.testing.assert_array_equal(start[name], copies[name])
+def test_members_of_a_stack_are_networks_of_their_own(xor):
+    stack = {
+        name: torch.stack([p, 2 * p]) for name, p in xor.two_layer_perceptron().named_parameters()
+    }
+    arrays = xor.from_torch(stack)
+    assert [array.shape for array in arrays.values()] == [(2, 2, 2), (2, 2), (2, 2), (2,)]
+    second, network = xor.member(arrays, 1), xor.two_layer_perceptron().double()
+    network.load_state_dict({name: values[1] for name, values in stack.items()})
+    expected = network(INPUTS)[:, 0].detach().numpy()
+    np.testing.assert_allclose(xor.hidden_and_logits(POINTS, **second)[1], expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
+def test_a_turned_network_answers_the_other_class_at_the_turned_points(xor, scale):
+    state = xor.from_torch(dict(network_of_scale(xor, scale).named_parameters()))
+    x = np.random.default_rng(0).normal(size=(50, 2))
+    turn = np.array([[0, -1], [1, 0]])  # by a quarter, about the middle of the square
+    there = (x - 0.5) @ turn.T + 0.5
+    _, logits = xor.hidden_and_logits(there, **state)
+    np.testing.assert_allclose(xor.hidden_and_logits(x, **xor.turned(state))[1], -logits)
+    four = xor.turned(xor.turned(xor.turned(xor.turned(state))))
+    for name, array in state.items():
+        np.testing.assert_allclose(four[name], array, atol=1e-12)
+
+
+def test_line_angles_know_no_sign(xor):
+    W = np.array([[[1.0, 1.0], [-1.0, 1.0]], [[0.0, -3.0], [-2.0, -2.0]]])
+    np.testing.assert_allclose(xor.line_angles(W), [[45, 135], [90, 45]])
+    np.testing.assert_allclose(xor.line_angles(-W), xor.line_angles(W))
+
+
+def test_curvatures_are_those_of_central_differences(xor):
+    networks = [network_of_scale(xor, scale) for scale in (0.3, 1.0)]
+    stack = {
+        name: torch.stack([dict(network.named_parameters())[name] for network in networks]).detach()
+        for name, _ in networks[0].named_parameters()
+    }
+    found = xor.curvatures(stack)
+    for i, eigenvalues in enumerate(found):
+        vector = torch.cat([values[i].flatten() for values in stack.values()])
+        ends = [
+            [xor.loss_of(vector + s * 1e-3 * (u + w)).item() for s in (1, -1)]
+            for u in torch.eye(9)
+            for w in (torch.zeros(9),)
+        ]
+        middle = xor.loss_of(vector).item()
+        diagonal = [(high + low - 2 * middle) / 1e-6 for high, low in ends]
+        assert sum(diagonal) == pytest.approx(eigenvalues.sum(), rel=1e-4)
+        assert (
+            eigenvalues.min() <= min(diagonal) + 1e-6 and eigenvalues.max() >= max(diagonal) - 1e-6
+        )
 
 
 def test_margins_of_affine_logits_sum_to_zero_and_the_loss_is_at_least_ln_2(xor):
     w1, w2, beta = np.random.default_rng(0).normal(scale=2, size=(3, 20_000, 1))
-    without_activation = network_of_scale(xor, 2.0, activation=nn.Identity())
+    without_activation = network_of_scale(xor, 2.0, activation=nn.Identity)
     logits = w1 * POINTS[:, 0] + w2 * POINTS[:, 1] + beta  # of single layers
     two_layers = without_activation(INPUTS).detach().numpy().T
     for affine in (logits, two_layers):
@@ -112,32 +148,3 @@ def test_solved_means_every_margin_of_a_network(xor):
     logits = torch.tensor(list(networks))
     solved = xor.is_solved(logits, TARGETS.float().expand_as(logits))
     assert solved.tolist() == list(networks.values())
-
-
-def test_solved_in_numpy_agrees_with_solved_in_torch(xor):
-    shift = np.array([0.0, 3.84, 3.85, -5.0])  # least margins about 3.7, 0.016, 0.006 and -1.3
-    members = {name: np.stack([a] * 4) for name, a in xor.solution_by_hand(4).items()}
-    members["c"] = members["c"] + shift
-    _, logits = xor.hidden_and_logits(POINTS, **members)
-    expected = xor.is_solved(torch.tensor(logits), TARGETS.expand(4, 4)).bool().tolist()
-    assert xor.solved_now(POINTS, LABELS, **members).tolist() == expected
-    assert expected == [True, True, False, False]
-
-
-@pytest.mark.parametrize(
-    ("loss", "solved", "level"),
-    [
-        (0.01, True, "solved"), (LN2 / 2 + 1e-3, False, "two share"), (LN2, False, "plateau"),
-        (0.478, False, "three share"), (0.6, False, "on the move"), (LN2 / 2, True, "solved"),
-    ],
-)  # fmt: skip
-def test_levels(xor, loss, solved, level):
-    assert xor.level_of(loss, solved) == level
-
-
-@pytest.mark.parametrize(("successes", "trials"), [(5, 10), (0, 256), (197, 256), (353, 353)])
-def test_wilson_interval_is_that_of_scipy(xor, successes, trials):
-    expected = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
-    assert xor.wilson_interval(successes, trials) == pytest.approx(tuple(expected), abs=1e-5)
-    text = xor.solved_text(np.arange(trials) < successes)
-    assert text.startswith(f"{successes} of {trials} ({successes / trials:.0%}; 95% interval ")
