@@ -15,7 +15,7 @@ import numpy as np
 from cycler import cycler
 from IPython.display import display
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from PIL import Image
@@ -106,9 +106,12 @@ def animate(
     plt.close(figure)
     if len(sizes := {picture.shape for picture in pictures}) > 1:
         raise ValueError(f"draw returned figures of different sizes, in pixels: {sorted(sizes)}")
-    # One palette, from several frames: the file is small and no colour flickers.
+    # One palette, from several frames: the file is small, no colour flickers, and thin lines keep
+    # the house's colours.
     sample = np.concatenate([*pictures[:: -(-len(pictures) // 6)], pictures[-1]])
-    palette = Image.fromarray(sample).quantize(PALETTE)
+    house = [round(255 * part) for color in (*COLORS, "white") for part in to_rgb(color)]
+    palette = Image.fromarray(sample).quantize(PALETTE - len(house) // 3)
+    palette.putpalette([*palette.getpalette()[: 3 * PALETTE - len(house)], *house])
     dither = Image.Dither.NONE
     images = [Image.fromarray(p).quantize(palette=palette, dither=dither) for p in pictures]
     pauses = [1000 * seconds / len(images)] * (len(images) - 1) + [1000 * REST]
