@@ -84,7 +84,7 @@ def animate(
     Parameters
     ----------
     draw : function of one of `frames` that returns a figure
-        Best the same figure each time, its artists updated in place. It is closed at the end.
+        Best the same one each time, its artists updated in place. It is closed at the end.
     frames : iterable of 2 to 60 things
     alt : what is to be seen, in a sentence or two
     seconds : what it takes to play once
@@ -97,13 +97,15 @@ def animate(
     frames = list(frames)
     if not 2 <= len(frames) <= MAX_FRAMES:
         raise ValueError(f"{len(frames)} frames; expected 2 to {MAX_FRAMES}")
-    pictures = []
+    pictures, figures = [], set()
     for frame in frames:
         figure = draw(frame)
+        figures.add(figure)
         figure.canvas.draw()
         figure.set_layout_engine("none")  # else axes would move when a label changes its width
         pictures.append(np.array(figure.canvas.buffer_rgba())[..., :3])
-    plt.close(figure)
+    for figure in figures:
+        plt.close(figure)
     if len(sizes := {picture.shape for picture in pictures}) > 1:
         raise ValueError(f"draw returned figures of different sizes, in pixels: {sorted(sizes)}")
     # One palette, from several frames: the file is small, no colour flickers, and thin lines keep

@@ -71,6 +71,11 @@ def images(cell: NotebookNode) -> list[tuple[str, str]]:
     ]
 
 
+def is_animated(png: str) -> bool:
+    """Say whether a stored PNG is animated: it has a chunk of that name before its image data."""
+    return b"acTL" in base64.b64decode(png).partition(b"IDAT")[0]
+
+
 def _is_picture(cell: NotebookNode) -> bool:
     return bool(images(cell)) or (
         cell.cell_type == "markdown" and bool(STORED_PICTURE.search(cell.source))
@@ -124,8 +129,7 @@ def _defined(tree: ast.AST) -> Iterator[str]:
 def _check_pictures(book: StoredNotebook) -> Iterator[str]:
     stored = [(i, *image) for i, cell in book.cells("code") for image in images(cell)]
     yield from (f"cell {i} stores an image without alt text" for i, _, alt in stored if not alt)
-    # Before its image data, an animated PNG has a chunk of that name.
-    if not any(b"acTL" in base64.b64decode(data).partition(b"IDAT")[0] for _, data, _ in stored):
+    if not any(is_animated(data) for _, data, _ in stored):
         yield "no cell stores an animation"
     if not any(DIAGRAM.search(cell.source) for _, cell in book.cells("code")):
         yield "no cell draws a diagram by draw_network or draw_graph"

@@ -31,9 +31,9 @@ from helpers.plotting import animate, show
 from helpers.reporting import Claim, Result, show_report"""
 SQUARE = '''
 def square(width):
-    """Return a figure with a square."""
-    figure, axes = plt.subplots(figsize=(3, 2))
-    axes.barh([0], [width], width)
+    """Return a figure with a square, always the same."""
+    figure = plt.figure(1, clear=True)
+    figure.subplots().barh([0], [width], width)
     return figure
 '''.strip()
 DRAWN = """# @title Draw both
