@@ -27,7 +27,7 @@ PICTURES = (
     Picture("regions", "05_scalar_backpropagation", "05-072"),
     Picture("iterations", "02_fully_connected_network", "02-039"),
     Picture("speed", "06_mnist_backpropagation", "06-056"),
-    Picture("hidden_plane", "03_xor_perceptron", "Watch the hidden layer bend the plane"),
+    Picture("hidden_plane", "03_xor_perceptron", "hidden-film"),
     Picture("equal_cost", "07_mnist_classifiers", "07-119"),
 )
 
