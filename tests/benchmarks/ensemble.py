@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import helpers  # noqa: F401 - before torch: sets how many threads it takes
-from helpers.datasets import generate_line, generate_random
+from helpers.datasets import generate_random
 from helpers.objectives import (
     accuracy,
     binary_accuracy,
@@ -72,8 +72,8 @@ def problems() -> dict[str, tuple]:
             found[f"{name} + {loss}"] = make, images, labels, *pair, by_hand, {}
     make = partial(one_hidden_layer, UnknownSigmoid)
     found["sigmoid + CE, autograd"] = make, images, labels, *losses["CE"], by_autograd, {}
-    line = generate_line(seed=0)
-    make = load_implementation("04_convolutional_network").ConvolutionalNetwork
+    lesson = load_implementation("04_convolutional_network")
+    make, line = lesson.ConvolutionalNetwork, lesson.generate_line(seed=0)
     pictures = torch.tensor(line.images[:, None], dtype=torch.float32)
     sides = torch.tensor(line.labels, dtype=torch.float32)
     found["convolutional"] = make, pictures, sides, *losses["CE"], {32: 0}, {}
