@@ -66,11 +66,6 @@ class DigitSet:
     def is_mnist(self) -> bool:
         return self.name == "MNIST"
 
-    @property
-    def train_and_validation(self) -> LabelledImages:
-        images = np.concatenate([self.train.images, self.validation.images])
-        return LabelledImages(images, np.append(self.train.labels, self.validation.labels))
-
 
 def load_mnist(source: str | None = None) -> DigitSet:
     """Load MNIST if it is on disk or can be downloaded, else the bundled digits with a notice.

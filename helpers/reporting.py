@@ -13,7 +13,6 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import
     from helpers.history import History
 
 RESULTS_MIME_TYPE = "application/vnd.deep-learning-basics.results+json"
-Numbers = Sequence[float]
 VERDICTS = ("right", "imprecise", "wrong")
 
 
@@ -77,7 +76,7 @@ def five_numbers(history: History) -> str:
     return f"{median} ({first}–{third}; {low}–{high})"
 
 
-def mean_std(values: Numbers, percent: bool = False, digits: int | None = None) -> str:
+def mean_std(values: Sequence[float], percent: bool = False, digits: int | None = None) -> str:
     """Mean ± standard deviation (n − 1 in the denominator) of n values, as a text.
 
     One value alone is shown without a deviation, none as "–". With `percent`, the values are shares
@@ -85,21 +84,10 @@ def mean_std(values: Numbers, percent: bool = False, digits: int | None = None) 
     """
     if len(values) == 0:
         return "–"
-    spread = [np.std(values, ddof=1)] if len(values) > 1 else []
-    return " ± ".join(_decimals([np.mean(values), *spread], percent, digits)) + "%" * percent
-
-
-def quartiles_text(values: Numbers, percent: bool = False, digits: int | None = None) -> str:
-    """Median (lower to upper quartile), as a text; the arguments are those of `mean_std`."""
-    if len(values) == 0:
-        return "–"
-    low, median, high = _decimals(np.quantile(values, (0.25, 0.5, 0.75)), percent, digits)
-    return f"{median}{'%' * percent} ({low} to {high})"
-
-
-def _decimals(values: Numbers, percent: bool, digits: int | None) -> list[str]:
+    numbers = [np.mean(values)] + [np.std(values, ddof=1)] * (len(values) > 1)
     places = digits if digits is not None else 2 if percent else 3
-    return [f"{value * 100**percent:z.{places}f}".replace("-", "−") for value in values]
+    texts = [f"{number * 100**percent:z.{places}f}".replace("-", "−") for number in numbers]
+    return " ± ".join(texts) + "%" * percent
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

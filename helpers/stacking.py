@@ -27,7 +27,6 @@ SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {  # of activations,
     nn.ReLU: torch.sign,  # of numbers that are never negative: 0 or 1
     nn.Identity: torch.ones_like,
 }
-WINDOW = ("padding", "dilation", "stride")  # how a convolution's window moves
 
 
 class Stack:
@@ -148,80 +147,71 @@ class AutogradStack(Stack):
             leaf.grad = gradient.contiguous()  # as the leaf: fused optimisers read memory in order
 
 
-class StackedLinear(nn.Module):
-    """`nn.Linear` of all members: (n, inputs or members · inputs) -> (n, members · outputs)."""
+class StackedLayer(nn.Module):
+    """A layer of all members: each parameter and running statistic with a leading member axis."""
 
-    def __init__(self, layer: nn.Linear, parameters: Parameters):
+    KEPT: tuple[str, ...] = ()  # attributes of the layer that are arguments of its function
+
+    def __init__(self, layer: nn.Module, state: Parameters):
         super().__init__()
-        self.weight = nn.Parameter(parameters["weight"].clone())  # (members, outputs, inputs)
-        self.bias = _bias(parameters)
+        for name in ("weight", "bias"):
+            values = nn.Parameter(state[name].clone()) if name in state else None
+            self.register_parameter(name, values)
+        for name in ("running_mean", "running_var"):
+            self.register_buffer(name, state[name].clone() if name in state else None)
+        self.kept = {name: getattr(layer, name) for name in self.KEPT}
+
+    @property
+    def all_biases(self) -> Tensor | None:
+        return None if self.bias is None else self.bias.flatten()
+
+
+class StackedLinear(StackedLayer):
+    """`nn.Linear`: (n, inputs or members · inputs) -> (n, members · outputs)."""
 
     def forward(self, x: Tensor) -> Tensor:
         members, outputs, inputs = self.weight.shape
         if x.shape[1] == inputs:  # shared, or of a single member: one product
-            bias = None if self.bias is None else self.bias.flatten()
-            return F.linear(x, self.weight.flatten(0, 1), bias)
+            return F.linear(x, self.weight.flatten(0, 1), self.all_biases)
         x = x.view(len(x), members, inputs)
         if outputs == 1:  # a sum of products is faster than many small ones
-            z = (x * self.weight[:, 0]).sum(2)  # (n, members)
-            return z if self.bias is None else z + self.bias[:, 0]
-        z = torch.bmm(self.weight, x.permute(1, 2, 0))  # (members, outputs, n); x is not copied
-        z = z if self.bias is None else z + self.bias[..., None]
-        return z.permute(2, 0, 1).flatten(1)
+            z = (x * self.weight[:, 0]).sum(2)
+        else:  # x is not copied
+            z = torch.bmm(self.weight, x.permute(1, 2, 0)).permute(2, 0, 1).flatten(1)
+        return z if self.bias is None else z + self.all_biases
 
 
-class StackedConv2d(nn.Module):
-    """`nn.Conv2d` of all members: (n, channels or members · channels, h, w) -> the same kind."""
+class StackedConv2d(StackedLayer):
+    """`nn.Conv2d`: (n, channels or members · channels, h, w) -> (n, members · outputs, h, w)."""
 
-    def __init__(self, layer: nn.Conv2d, parameters: Parameters):
-        super().__init__()
-        self.weight = nn.Parameter(parameters["weight"].clone())  # (members, out, in, k, k)
-        self.bias = _bias(parameters)
-        self.window = {name: getattr(layer, name) for name in WINDOW}
+    KEPT = ("stride", "padding", "dilation")
 
     def forward(self, x: Tensor) -> Tensor:
-        members, _, channels, *k = self.weight.shape
-        weight, bias = self.weight.flatten(0, 1), None if self.bias is None else self.bias.flatten()
-        if members == 1 or x.shape[1] > channels:
-            return F.conv2d(x, weight, bias, groups=x.shape[1] // channels, **self.window)
-        # Shared: one product for all members, its result in the memory format channels_last.
-        patches = F.unfold(x, k, **self.window).mT.flatten(0, 1)  # (n · places, channels · k · k)
-        padding, dilation, stride = (pair[0] for pair in self.window.values())
-        height = (x.shape[2] + 2 * padding - dilation * (k[0] - 1) - 1) // stride + 1
-        z = F.linear(patches, weight.flatten(1), bias).view(len(x), height, -1, len(weight))
-        return z.movedim(3, 1)
+        groups = x.shape[1] // self.weight.shape[2]  # 1 where the input is shared
+        return F.conv2d(x, self.weight.flatten(0, 1), self.all_biases, groups=groups, **self.kept)
 
 
-class StackedBatchNorm2d(nn.Module):
-    """`nn.BatchNorm2d` of all members: (n, members · channels, h, w) -> the same shape."""
+class StackedBatchNorm2d(StackedLayer):
+    """`nn.BatchNorm2d`: (n, members · channels, h, w) -> the same shape."""
 
-    def __init__(self, layer: nn.BatchNorm2d, parameters: Parameters):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(parameters["weight"].clone()), _bias(parameters)
-        for name in ("running_mean", "running_var"):  # (members, channels)
-            self.register_buffer(name, parameters[name].clone())
-        self.momentum, self.eps = layer.momentum, layer.eps
+    KEPT = ("momentum", "eps")
 
     def forward(self, x: Tensor) -> Tensor:
         # Views: in training, PyTorch updates the running statistics through them.
         state = (t.view(-1) for t in (self.running_mean, self.running_var, self.weight, self.bias))
-        return F.batch_norm(x, *state, self.training, self.momentum, self.eps)
+        return F.batch_norm(x, *state, self.training, **self.kept)
 
 
-def _bias(parameters: Parameters) -> nn.Parameter | None:
-    return nn.Parameter(parameters["bias"].clone()) if "bias" in parameters else None
-
-
-def _stacked(module: nn.Module, name: str, parameters: Parameters) -> nn.Module:
+def _stacked(module: nn.Module, name: str, state: Parameters) -> nn.Module:
     """The module with each layer replaced by that of all members; containers stay as they are."""
     if isinstance(module, nn.Linear):
-        return StackedLinear(module, parameters)
+        return StackedLinear(module, state)
     if isinstance(module, nn.BatchNorm2d) and module.affine and module.track_running_stats:
-        return StackedBatchNorm2d(module, parameters)
+        return StackedBatchNorm2d(module, state)
     plain = isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
     if plain and not isinstance(module.padding, str):
-        return StackedConv2d(module, parameters)
-    if any("." not in key for key in parameters) or "Dropout" in type(module).__name__:
+        return StackedConv2d(module, state)
+    if any("." not in key for key in state) or "Dropout" in type(module).__name__:
         raise ValueError(
             f"{name} is a layer of type {type(module).__name__}, which can't be trained as one of "
             "many; expected nn.Linear, nn.Conv2d (one group, padded with zeros), nn.BatchNorm2d "
@@ -229,7 +219,7 @@ def _stacked(module: nn.Module, name: str, parameters: Parameters) -> nn.Module:
             "loop, one seed after the other."
         )
     for child, layer in module.named_children():
-        below = {k[len(child) + 1 :]: v for k, v in parameters.items() if k.startswith(f"{child}.")}
+        below = {k[len(child) + 1 :]: v for k, v in state.items() if k.startswith(f"{child}.")}
         setattr(module, child, _stacked(layer, f"{name}.{child}", below))
     return module
 
@@ -245,11 +235,10 @@ def dense_layers_of(network: nn.Module) -> list[nn.Module] | None:
     return layers if known and len(linear) == len(between) + 1 > 1 else None
 
 
-def stack(network: nn.Module, state: Parameters, sample: Tensor, own: bool = False) -> Stack:
+def stack(network: nn.Module, state: Parameters, sample: Tensor) -> Stack:
     """Members with the architecture of `network` and the parameters and statistics `state`.
 
-    On a few inputs, `sample`, shape (n, ...) or `own` ones (members, n, ...), the last member is
-    compared with the network itself.
+    On a few inputs, `sample`, shape (n, ...), the last member is compared with the network itself.
 
     Raises
     ------
@@ -260,9 +249,9 @@ def stack(network: nn.Module, state: Parameters, sample: Tensor, own: bool = Fal
     built = (HandStack if dense_layers_of(network) else AutogradStack)(network, state)
     last = {name: values[-1] for name, values in state.items()}
     with torch.no_grad():
-        outputs = functional_call(network.eval(), last, (sample[-1] if own else sample,))
+        outputs = functional_call(network.eval(), last, (sample,))
         expected = torch.cat([output.flatten() for output in as_tuple(outputs)])
-        found = torch.cat([output[-1].flatten() for output in built.outputs(sample, own)])
+        found = torch.cat([output[-1].flatten() for output in built.outputs(sample)])
     if not torch.allclose(found, expected, rtol=1e-3, atol=1e-4):
         raise ValueError(
             f"the network {type(network).__name__} computes something else when it is stacked with "

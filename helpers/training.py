@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from torch import Tensor, nn
 
-from helpers.cores import core_count, on_all_cores
+from helpers.cores import on_all_cores
 from helpers.history import History, Parameters
 from helpers.objectives import Function, Objective, alone, as_tuple
 from helpers.progress import progress_bar
@@ -176,7 +177,7 @@ def train(
     task.parameters = {name: values.to(inputs.device, inputs.dtype) for name, values in start}
     network = _build(make_network, inputs)
     _make_room(task)
-    parts = np.array_split(np.arange(len(seeds)), min(core_count(), len(seeds)) if parallel else 1)
+    parts = np.array_split(np.arange(len(seeds)), min(cpu_count(), len(seeds)) if parallel else 1)
     groups = [_Group(task, network, members) for members in parts]
     on_all_cores(_Group.train, groups)
     points, evaluations = (max(getattr(g, n) for g in groups) for n in ("points", "evaluations"))
@@ -258,9 +259,9 @@ class _Group:
         self.task, self.first = task, int(members[0])
         self.alive = torch.as_tensor(members, device=task.inputs.device)
         self.own = task.own_data or task.batch_size is not None
-        sample = task.inputs[self.alive, :2] if task.own_data else task.inputs[:2]
+        sample = task.inputs[0, :2] if task.own_data else task.inputs[:2]
         start = {name: values[self.alive] for name, values in task.parameters.items()}
-        self.networks = stack(network, start, sample, task.own_data)
+        self.networks = stack(network, start, sample)
         self._make_optimizer()
         self.generators = [torch.Generator().manual_seed(int(task.seeds[m])) for m in members]
         self.stop_row = task.objective.names.index(task.stop_when) if task.stop_when else None

@@ -213,7 +213,7 @@ FEATURES = {
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("feature", FEATURES)
 def test_a_member_of_many_equals_the_same_seed_alone(feature, parallel, monkeypatch):
-    monkeypatch.setattr(training, "core_count", lambda: 2)
+    monkeypatch.setattr(training, "cpu_count", lambda: 2)
     options = FEATURES[feature]
     together = solving(SEEDS, parallel=parallel, **options)
     assert len(set(together.solved_at)) > 2  # members leave the stack at different times
@@ -271,7 +271,7 @@ def test_each_member_may_have_its_own_data():
 
 @pytest.mark.parametrize("parallel", [False, True])
 def test_an_ended_member_keeps_its_last_values_and_snapshots(parallel, monkeypatch):
-    monkeypatch.setattr(training, "core_count", lambda: 2)
+    monkeypatch.setattr(training, "cpu_count", lambda: 2)
     # One after the other: the first makes snapshots of moments when the second has ended.
     monkeypatch.setattr(training, "on_all_cores", lambda train, groups: list(map(train, groups)))
     options = {"snapshots_at": range(0, 150, 10), "iterations": 150, "parallel": parallel}
@@ -281,7 +281,7 @@ def test_an_ended_member_keeps_its_last_values_and_snapshots(parallel, monkeypat
     assert longest == history.iterations > end  # nobody trains on
     assert history.curve("accuracy")[first, end:].min() == 1
     assert (history.curve("loss")[first, end:] == history.curves["loss"][first, end]).all()
-    assert np.isnan(history.curve("loss", "cut")[first, end + 1 :]).all()
+    assert np.isnan(history.curves["loss"][first, end + 1 :]).all()
     for moment, snapshot in history.snapshots.items():
         for member in np.flatnonzero(history.solved_at < moment):
             for name, values in snapshot.items():
@@ -361,7 +361,7 @@ def test_evaluation_is_of_other_data_at_chosen_times_in_evaluation_mode():
 
 
 def test_batch_normalisation_is_in_the_right_mode_on_every_core(monkeypatch):
-    monkeypatch.setattr(training, "core_count", lambda: 2)
+    monkeypatch.setattr(training, "cpu_count", lambda: 2)
     data = {"same": (IMAGES, CLASSES)}
     alone, dealt = (
         train(
@@ -498,8 +498,6 @@ def test_unknown_curves_are_explained():
     history = solving(SEEDS, iterations=1)
     with pytest.raises(KeyError, match="no curve 'acuracy'; this history has"):
         history.curve("acuracy")
-    with pytest.raises(ValueError, match="'keep' or 'cut', not 'drop'"):
-        history.curve("loss", "drop")
 
 
 def test_losses_are_pytorchs_and_stay_finite_where_outputs_are_sure():
