@@ -8,7 +8,7 @@ one per member, (members,). A network's single output has no axis of its own: (m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -73,8 +73,8 @@ class Objective:
     """
 
     losses: Mapping[str, Function]
-    metrics: Mapping[str, Function]
-    weights: Mapping[str, float]
+    metrics: Mapping[str, Function] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -106,6 +106,11 @@ def as_tuple(values: Any) -> tuple:
 
 def alone(values: tuple) -> Any:
     return values[0] if len(values) == 1 else values
+
+
+def for_each(members: int, targets: tuple) -> tuple[Tensor, ...]:
+    """The same targets for each member: (n, ...) -> (members, n, ...), without a copy."""
+    return tuple(target.expand(members, *target.shape) for target in targets)
 
 
 def _per_member(function: Function, outputs: tuple, targets: tuple) -> Tensor:

@@ -84,9 +84,9 @@ def mean_std(values: Sequence[float], percent: bool = False, digits: int | None 
     """
     if len(values) == 0:
         return "–"
-    numbers = [np.mean(values)] + [np.std(values, ddof=1)] * (len(values) > 1)
+    numbers = [np.mean(values), *([np.std(values, ddof=1)] if len(values) > 1 else [])]
     places = digits if digits is not None else 2 if percent else 3
-    texts = [f"{number * 100**percent:z.{places}f}".replace("-", "−") for number in numbers]
+    texts = [f"{x * 100**percent:z.{places}f}".replace("-", "−") for x in numbers]
     return " ± ".join(texts) + "%" * percent
 
 

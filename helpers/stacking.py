@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from helpers.history import Parameters
-from helpers.objectives import Objective, as_tuple
+from helpers.objectives import as_tuple
 
 SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {  # of activations, given their outputs
     nn.Sigmoid: lambda a: torch.addcmul(a, a, a, value=-1),  # a (1 - a)
@@ -30,7 +30,7 @@ SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {  # of activations,
 
 
 class Stack:
-    """What both kinds do; `leaves`, tensors (members, ...), are what an optimiser changes.
+    """What both kinds have; `leaves`, tensors (members, ...), are what an optimiser changes.
 
     `outputs(inputs, own, training)` gives a tuple of the outputs of all members, (members, n, ...);
     a single number has no axis of its own: (members, n). Inputs have shape (n, ...), or if they are
@@ -39,27 +39,6 @@ class Stack:
     """
 
     leaves: list[Tensor]
-
-    @property
-    def members(self) -> int:
-        return len(self.leaves[0])
-
-    def keep(self, members: Tensor) -> None:
-        """Go on with some members alone, and with their gradients: indices, shape (kept,)."""
-        for leaf in self.leaves:
-            gradient, leaf.grad = leaf.grad[members], None  # else it would have to keep its shape
-            leaf.data = leaf.data[members]
-            leaf.grad = gradient
-
-    def measure(self, objective: Objective, inputs: Tensor, targets, own: bool) -> list[Tensor]:
-        """The values of the objective, in evaluation mode."""
-        return objective.values(self.outputs(inputs, own), targets)
-
-    def differentiate(self, objective: Objective, inputs: Tensor, targets, own) -> list[Tensor]:
-        """The values of the objective; sets each member's gradients."""
-        outputs = self.outputs(inputs, own, training=True)
-        self.pull_back(objective.slopes(outputs, targets))
-        return objective.values(outputs, targets)
 
 
 class HandStack(Stack):
@@ -117,13 +96,6 @@ class AutogradStack(Stack):
         self.network = stacked.train()  # all in one mode: new layers begin in that of training
         self.leaves = list(self.network.parameters())
 
-    def keep(self, members: Tensor) -> None:
-        self.last = ()  # else the next graph would take over nodes that expect all members
-        super().keep(members)
-        for module in self.network.modules():
-            for name, buffer in module.named_buffers(recurse=False):
-                setattr(module, name, buffer[members])
-
     def state(self) -> Parameters:
         return self.network.state_dict()
 
@@ -138,7 +110,7 @@ class AutogradStack(Stack):
 
     def _members_first(self, outputs: Tensor) -> Tensor:
         """(n, members · outputs) -> (members, n, outputs), or (members, n) of a single number."""
-        apart = outputs.reshape(len(outputs), self.members, -1)
+        apart = outputs.reshape(len(outputs), len(self.leaves[0]), -1)
         return apart[:, :, 0].T if apart.shape[2] == 1 else apart.transpose(0, 1)
 
     def pull_back(self, slopes: tuple[Tensor, ...]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,14 +21,14 @@ from torch import Tensor, nn
 
 from helpers.cores import on_all_cores
 from helpers.history import History, Parameters
-from helpers.objectives import Function, Objective, alone, as_tuple
+from helpers.objectives import Function, Objective, alone, as_tuple, for_each
 from helpers.progress import progress_bar
-from helpers.stacking import Stack, stack
+from helpers.stacking import stack
 
 Initializer = Callable[[nn.Module, torch.Generator], None]
 
+GLOBAL_GENERATOR = Lock()  # PyTorch has one for all threads
 EVALUATED_AT_ONCE = 1000  # samples
-MANY = 1_000_000  # updates, where seconds alone end a training
 
 
 def truncated_normal_(
@@ -60,27 +61,20 @@ def initial_parameters(
         raise ValueError("seeds is empty; give one integer per network")
     methods = initialize if isinstance(initialize, Sequence) else [initialize] * len(seeds)
     members = []
-    with torch.random.fork_rng(devices=[]):
-        network = make_network()
-        for seed, method in zip(seeds, methods, strict=True):
-            if method is None:
-                torch.manual_seed(seed)
-                network = make_network()
-            else:
-                method(network, torch.Generator().manual_seed(seed))
-            state = network.state_dict().items()
-            members.append({name: v.clone() for name, v in state if v.is_floating_point()})
+    for seed, method in zip(seeds, methods, strict=True):
+        network = _build(make_network, seed)
+        if method is not None:
+            method(network, torch.Generator().manual_seed(seed))
+        state = network.state_dict().items()
+        members.append({name: values for name, values in state if values.is_floating_point()})
     return {name: torch.stack([member[name] for member in members]) for name in members[0]}
 
 
-def network_of(
-    make_network: Callable[[], nn.Module], parameters: Parameters, member: int
-) -> nn.Module:
-    """One member as a network of its own, in evaluation mode."""
-    network = _build(make_network, next(iter(parameters.values())))
-    state = {name: values[member] for name, values in parameters.items()}
-    network.load_state_dict(state, strict=False)  # batch normalisation's counter is not kept
-    return network.eval()
+def _build(make_network: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+    """A network as PyTorch draws it with a seed; the global generator is left as it was."""
+    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make_network()
 
 
 def outputs_of(
@@ -90,20 +84,26 @@ def outputs_of(
 
     A single output has no axis of its own; a network with several outputs gives a tuple.
     """
-    networks = stack(_build(make_network, inputs), parameters, inputs[:2])
-    return alone(_outputs(networks, inputs))
-
-
-@torch.no_grad()
-def _outputs(networks: Stack, inputs: Tensor) -> tuple[Tensor, ...]:
+    network = _build(make_network).to(inputs.device, inputs.dtype)
+    networks = stack(network, parameters, inputs[:2])
     parts = [networks.outputs(part) for part in inputs.split(EVALUATED_AT_ONCE)]
-    return tuple(torch.cat(outputs, 1) for outputs in zip(*parts, strict=True))
+    return alone(tuple(torch.cat(outputs, 1) for outputs in zip(*parts, strict=True)))
 
 
-def _build(make_network: Callable[[], nn.Module], like: Tensor) -> nn.Module:
-    """A network of the device and dtype of `like`; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        return make_network().to(like.device, like.dtype)
+def evaluate(
+    make_network: Callable[[], nn.Module],
+    snapshots: Mapping[int, Parameters],
+    inputs: Tensor,
+    targets: Tensor | tuple[Tensor, ...],
+    functions: Mapping[str, Function],
+) -> dict[str, np.ndarray]:
+    """Losses and metrics on other data: name -> array, shape (members, snapshots)."""
+    rows = []
+    for parameters in snapshots.values():
+        outputs = as_tuple(outputs_of(make_network, parameters, inputs))
+        shared = for_each(len(outputs[0]), as_tuple(targets))
+        rows.append(torch.stack(Objective(functions).values(outputs, shared)).cpu().numpy())
+    return dict(zip(functions, np.stack(rows, 2), strict=True))
 
 
 def train(
@@ -118,16 +118,12 @@ def train(
     schedule: Callable[[float], float] | None = None,
     iterations: int | None = None,
     epochs: int | None = None,
-    max_seconds: float | None = None,
     batch_size: int | None = None,
     metrics: Mapping[str, Function] | None = None,
     stop_when: str | None = None,
     loss_weights: Mapping[str, float] | None = None,
     initialize: Initializer | Sequence[Initializer] | None = truncated_normal_,
-    own_data: bool = False,
     snapshots_at: Iterable[int] = (),
-    evaluate: Mapping[str, tuple[Tensor, Any]] | None = None,
-    evaluate_every: int | None = None,
     parallel: bool = False,
 ) -> History:
     """Train one network per seed, all at once, on full batches or mini-batches.
@@ -135,11 +131,11 @@ def train(
     Parameters
     ----------
     make_network : function that returns an `nn.Module` of layers that `helpers.stacking` names
-    seeds : ints
-        One member per seed, which decides its initial parameters and the order of its mini-batches.
-        For a sweep, repeat the seeds and give each member its own learning rate.
+    seeds : ints, one per member
+        They decide the initial parameters and the order of the mini-batches. For a sweep, repeat
+        them and give each member its own learning rate.
     inputs, targets : tensors, shape (n, ...); targets may be a tuple of tensors
-        With `own_data` each member's own, (members, n, ...). Device and dtype are the inputs'.
+        Device and dtype are the inputs'.
     losses, metrics : name -> function, see `helpers.objectives`
         The losses' sum, weighted by `loss_weights` (1 where a name is absent), is descended.
     learning_rate : float, or one per member, shape (members,)
@@ -147,20 +143,14 @@ def train(
         Its steps must be proportional to its rate, as those of SGD and Adam are. Default: plain
         gradient descent.
     schedule : function(share of the updates that are made, 0 to 1) -> factor of the rate
-    iterations, epochs, max_seconds : numbers
-        Training ends at the first limit: updates, passes through the data, seconds of training.
-    batch_size : int
-        Samples per update; the last batch of an epoch has what is left. Default: all samples.
+    iterations, epochs : ints
+        Training ends at the first limit: updates, or passes through the data.
+    batch_size : samples per update, at the end of an epoch those that are left; default: all
     stop_when : name of a metric; a member's training ends as soon as it reaches 1 in it
-    initialize : function(network, generator), or one per member, or None
-        With None, PyTorch's own initialisation: the seed is that of its global generator.
-    snapshots_at : ints
-        Iterations at which to keep a copy of all parameters; 0 is before the first update.
-    evaluate : name -> (inputs, targets)
-        Other data, on which losses and metrics are measured in evaluation mode: before the first
-        update, every `evaluate_every` updates (default: every epoch) and after the last.
-    parallel : bool
-        Deal the members out to the processor's cores. It pays for large networks only.
+    initialize : function(network, generator), or one per member
+        None is PyTorch's own initialisation, with the seed for its global generator.
+    snapshots_at : iterations at which to keep a copy of all parameters; 0: before the first update
+    parallel : whether to deal the members out to the processor's cores; for large networks
 
     Raises
     ------
@@ -171,82 +161,67 @@ def train(
     task.targets, task.snapshots_at = as_tuple(targets), frozenset(snapshots_at)
     task.objective = Objective(losses, metrics or {}, loss_weights or {})
     task.rates = np.asarray(learning_rate, dtype=float)
-    task.solved_at, task.diverged_at = (np.full(len(seeds), np.inf) for _ in range(2))
     _check(task)
+    _make_room(task)
     start = initial_parameters(make_network, seeds, initialize).items()
     task.parameters = {name: values.to(inputs.device, inputs.dtype) for name, values in start}
-    network = _build(make_network, inputs)
-    _make_room(task)
+    network = _build(make_network).to(inputs.device, inputs.dtype)
     parts = np.array_split(np.arange(len(seeds)), min(cpu_count(), len(seeds)) if parallel else 1)
     groups = [_Group(task, network, members) for members in parts]
     on_all_cores(_Group.train, groups)
-    points, evaluations = (max(getattr(g, n) for g in groups) for n in ("points", "evaluations"))
     for moment, snapshot in task.snapshots.items():
         ended = torch.as_tensor(np.minimum(task.solved_at, task.diverged_at) < moment)
         for name, values in snapshot.items():
             values[ended] = task.parameters[name][ended]
-
-    def by_name(rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Rows (points, names, members) -> name -> (members, points)."""
-        return dict(zip(task.objective.names, rows.transpose(1, 2, 0).copy(), strict=True))
-
+    curves = task.rows[: max(group.points for group in groups)].transpose(1, 2, 0).copy()
     return History(
         seeds=np.array(seeds),
-        curves=by_name(task.rows[:points]),
+        curves=dict(zip(task.objective.names, curves, strict=True)),
         solved_at=task.solved_at,
         diverged_at=task.diverged_at,
         parameters=task.parameters,
         snapshots=dict(sorted(task.snapshots.items())),
-        evaluations={name: by_name(rows[:evaluations]) for name, rows in task.evaluated.items()},
-        evaluated_at=task.times[:evaluations, 0].T,
-        evaluated_after=task.times[:evaluations, 1].T,
         seconds=max(group.seconds for group in groups),
     )
 
 
-def _make_room(task: SimpleNamespace) -> None:
-    """How long the training is, and room for what will be noted of it, NaN where nothing is."""
-    samples = task.inputs.shape[int(task.own_data)]
-    task.per_epoch = math.ceil(samples / (task.batch_size or samples))
-    limits = [task.iterations, None if task.epochs is None else task.epochs * task.per_epoch]
-    task.updates = min((limit for limit in limits if limit is not None), default=MANY)
-    task.every = task.evaluate_every or task.per_epoch
-    names, members = len(task.objective.names), len(task.solved_at)
-    task.rows = np.full((task.updates + 1, names, members), np.nan, np.float32)
-    evaluations = task.updates // task.every + 2
-    shape = (evaluations, names, members)
-    task.evaluated = {name: np.full(shape, np.nan, np.float32) for name in task.evaluate or {}}
-    task.times = np.full((evaluations, 2, members), np.nan)  # iteration and seconds
-    task.snapshots = {}
-
-
 def _check(task: SimpleNamespace) -> None:
     """Raise ValueError, with what was expected, for settings that don't fit together."""
-    losses, metrics = list(task.objective.losses), list(task.objective.metrics)
-    names, weights, members = losses + metrics, list(task.objective.weights), len(task.solved_at)
-    shapes = [tuple(tensor.shape) for tensor in (task.inputs, *task.targets)]
-    alike = len({shape[: 1 + task.own_data] for shape in shapes}) == 1
-    alike = alike and (not task.own_data or shapes[0][0] == members)
-    axes = f"({members} members, n, ...)" if task.own_data else "(n, ...)"
-    limits = {name: getattr(task, name) for name in ("iterations", "epochs", "max_seconds")}
-    ends = [limit for limit in limits.values() if limit is not None]
+    losses, metrics, weights = map(list, (task.losses, task.metrics or {}, task.loss_weights or {}))
+    shapes, members = [tuple(t.shape) for t in (task.inputs, *task.targets)], len(task.seeds)
+    limits = {"iterations": task.iterations, "epochs": task.epochs}
+    given = [limit for limit in limits.values() if limit is not None]
     faults = {
         "losses is empty; give at least one {name: function}": not losses,
-        f"losses and metrics need names of their own: {names}": len(set(names)) < len(names),
-        f"loss_weights names {weights}, but the losses are {losses}": set(weights) - set(losses),
+        f"losses and metrics need names of their own: {losses + metrics}": {*losses} & {*metrics},
+        f"loss_weights names {weights}, but the losses are {losses}": {*weights} - {*losses},
         f"stop_when is {task.stop_when!r}, but the metrics are {metrics}": (
-            task.stop_when not in [None, *metrics]
+            task.stop_when not in (None, *metrics)
         ),
-        f"nothing ends this training; give one of {', '.join(limits)}": not ends,
-        f"a limit is negative: {limits}": min(ends, default=0) < 0,
-        f"inputs and targets have shapes {shapes}; expected {axes} of all": not alike,
+        f"nothing ends this training; give one of {', '.join(limits)}": not given,
+        f"a limit is negative: {limits}": min(given, default=0) < 0,
+        f"inputs and targets have shapes {shapes}; expected (n, ...) of all": (
+            len({shape[:1] for shape in shapes}) > 1
+        ),
         f"learning_rate has shape {task.rates.shape}; expected a number, or {members}": (
-            task.rates.shape not in [(), (members,)]
+            task.rates.shape not in ((), (members,))
         ),
     }
     for message, wrong in faults.items():
         if wrong:
             raise ValueError(message)
+
+
+def _make_room(task: SimpleNamespace) -> None:
+    """How long the training is, and room for what will be noted of it, NaN where nothing is."""
+    samples, members = len(task.inputs), len(task.seeds)
+    task.per_epoch = math.ceil(samples / (task.batch_size or samples))
+    limits = task.iterations, None if task.epochs is None else task.epochs * task.per_epoch
+    task.updates = min(limit for limit in limits if limit is not None)
+    shape = task.updates + 1, len(task.objective.names), members
+    task.rows = np.full(shape, np.nan, np.float32)
+    task.solved_at, task.diverged_at = np.full((2, members), np.inf)
+    task.snapshots = {}
 
 
 class _Group:
@@ -256,103 +231,91 @@ class _Group:
     """
 
     def __init__(self, task: SimpleNamespace, network: nn.Module, members: np.ndarray):
-        self.task, self.first = task, int(members[0])
+        self.task, self.network, self.first = task, network, int(members[0])
         self.alive = torch.as_tensor(members, device=task.inputs.device)
-        self.own = task.own_data or task.batch_size is not None
-        sample = task.inputs[0, :2] if task.own_data else task.inputs[:2]
         start = {name: values[self.alive] for name, values in task.parameters.items()}
-        self.networks = stack(network, start, sample)
+        self.networks = stack(network, start, task.inputs[:2])
         self._make_optimizer()
         self.generators = [torch.Generator().manual_seed(int(task.seeds[m])) for m in members]
         self.stop_row = task.objective.names.index(task.stop_when) if task.stop_when else None
-        self.samples = task.inputs.shape[int(task.own_data)]
-        self.full: tuple = None, None
-        self.points = self.evaluations = 0
+        self.points = 0
 
     @torch.no_grad()
     def train(self) -> None:
         """The loop."""
-        task, networks = self.task, self.networks
-        limit = math.inf if task.max_seconds is None else task.max_seconds
-        self.begin = time.perf_counter()
-        with progress_bar(None if task.updates == MANY else task.updates) as progress:
+        task, begin = self.task, time.perf_counter()
+        objective, own = task.objective, task.batch_size is not None
+        with progress_bar(task.updates) as progress:
             for iteration in range(task.updates + 1):
-                self.seconds = time.perf_counter() - self.begin
-                last = iteration == task.updates or self.seconds >= limit
                 if iteration in task.snapshots_at:
                     copy = {name: values.clone() for name, values in task.parameters.items()}
                     self._store(task.snapshots.setdefault(iteration, copy))
-                if task.evaluate and (last or iteration % task.every == 0):
-                    self._evaluate(iteration)
-                if last and task.batch_size:
+                last = iteration == task.updates
+                if last and own:
                     break
-                measure = networks.measure if last else networks.differentiate
-                batch = self._batch(iteration % task.per_epoch)
-                self._record(iteration, measure(task.objective, *batch, self.own))
-                if last or not len(self.alive):
+                inputs, targets = self._batch(iteration % task.per_epoch)
+                outputs = self.networks.outputs(inputs, own, training=not last)
+                if not last:
+                    self.networks.pull_back(objective.slopes(outputs, targets))
+                going_on = self._record(iteration, objective.values(outputs, targets))
+                if last or not len(going_on):
                     break
+                if len(going_on) < len(self.alive):
+                    self._keep(going_on)
                 self._step(task.schedule(iteration / task.updates) if task.schedule else 1.0)
                 progress.update()
+        self.seconds = time.perf_counter() - begin
         self._store(task.parameters)
 
     def _batch(self, place: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Inputs, (n, ...) or each member's own, (members, n, ...), and targets (members, n, ...).
+        """Inputs, all (n, ...) or a batch (members, n, ...), and targets (members, n, ...).
 
         `place` counts the updates of an epoch; each member's batches are in an order of its own.
         """
-        task, alive, index = self.task, self.alive, slice(None)
-        if task.batch_size is None and self.full[0] is alive:
-            return self.full[1]
-        if task.batch_size is not None:
-            if place == 0:
-                orders = [torch.randperm(self.samples, generator=g) for g in self.generators]
-                self.orders = torch.stack(orders).to(alive.device)  # (members of the group, n)
-            columns = slice(place * task.batch_size, (place + 1) * task.batch_size)
-            index = self.orders[alive - self.first, columns]
-        if task.own_data:
-            at = (alive if task.batch_size is None else alive[:, None], index)
-            batch = task.inputs[at], tuple(target[at] for target in task.targets)
-        elif task.batch_size is None:
-            batch = task.inputs, _for_each(alive, task.targets)
-        else:  # gathered with one row per sample, as stacked layers need it
-            rows = task.inputs.index_select(0, index.T.flatten()).unflatten(0, index.T.shape)
-            batch = rows.transpose(0, 1), tuple(target[index] for target in task.targets)
-        self.full = alive, batch
-        return batch
+        task, alive, size = self.task, self.alive, self.task.batch_size
+        if size is None:
+            return task.inputs, for_each(len(alive), task.targets)
+        if place == 0:
+            orders = [torch.randperm(len(task.inputs), generator=g) for g in self.generators]
+            self.orders = torch.stack(orders).to(alive.device)  # (members of the group, n)
+        index = self.orders[alive - self.first, place * size : (place + 1) * size]
+        # Gathered with one row per sample, as stacked layers need it.
+        rows = task.inputs.index_select(0, index.T.flatten()).unflatten(0, index.T.shape)
+        return rows.transpose(0, 1), tuple(target[index] for target in task.targets)
 
     def _store(self, place: Parameters) -> None:
         """Write the present parameters to the members' places among all."""
-        if len(self.alive):
-            for name, values in self.networks.state().items():
-                place[name][self.alive] = values
+        for name, values in self.networks.state().items():
+            place[name][self.alive] = values
 
-    def _record(self, iteration: int, values: list[Tensor]) -> None:
-        """Note one iteration's values, and let go of members that are solved or have diverged."""
+    def _record(self, iteration: int, values: list[Tensor]) -> Sequence[int] | Tensor:
+        """Note one iteration's values; the members that are neither solved nor have diverged."""
         task, row = self.task, torch.stack(values)  # (names, members)
-        losses = row[: len(task.objective.losses)]
+        losses = row[: len(task.losses)]
         solved = row[self.stop_row] == 1 if task.stop_when else None
         self.points = iteration + 1
         if math.isfinite(losses.sum()) and (solved is None or not solved.any()):
             task.rows[iteration][:, self.places] = row.cpu().numpy()
-            return
+            return range(len(self.alive))
         diverged = ~torch.isfinite(losses).all(0)
         solved = torch.zeros_like(diverged) if solved is None else solved & ~diverged
         task.rows[iteration][:, self.places] = row.masked_fill(diverged, math.nan).cpu().numpy()
         self._store(task.parameters)
         task.solved_at[self.alive[solved].cpu().numpy()] = iteration
         task.diverged_at[self.alive[diverged].cpu().numpy()] = iteration
-        self._keep(torch.nonzero(~(solved | diverged))[:, 0])
+        return torch.nonzero(~(solved | diverged))[:, 0]
 
     def _keep(self, members: Tensor) -> None:
         """Go on with some members of the stack, with their gradients and the optimiser's memory."""
+        old, memory = self.networks, list(self.optimizer.state.values()) if self.optimizer else []
         self.alive = self.alive[members]
-        if not len(members):
-            return
-        memory = list(self.optimizer.state.values()) if self.optimizer else []
-        self.networks.keep(members)
+        state = {name: values[members] for name, values in old.state().items()}
+        self.networks = type(old)(self.network, state)
+        for leaf, old_leaf in zip(self.networks.leaves, old.leaves, strict=True):
+            leaf.grad = old_leaf.grad[members]
         self._make_optimizer()
-        for leaf, state in zip(self.networks.leaves, memory, strict=False):
-            kept = {k: value[members] if value.dim() else value for k, value in state.items()}
+        for leaf, remembered in zip(self.networks.leaves, memory, strict=False):
+            kept = {k: v[members] if v.dim() else v for k, v in remembered.items()}
             self.optimizer.state[leaf] = kept
 
     def _make_optimizer(self) -> None:
@@ -360,43 +323,25 @@ class _Group:
         leaves, self.places = self.networks.leaves, self.alive.cpu().numpy()
         if len(self.places) == len(self.task.solved_at):
             self.places = slice(None)  # faster
-        rates = self.task.rates[self.places] if self.task.rates.ndim else self.task.rates[None]
-        self.rate = float(rates.max())
-        unequal = bool((rates < self.rate).any())
-        shares = torch.as_tensor(rates / self.rate if unequal else rates).to(leaves[0])
-        views = [shares.view(-1, *[1] * (leaf.dim() - 1)) if unequal else None for leaf in leaves]
-        self.shares = list(zip(leaves, views, strict=True))
+        rates = np.broadcast_to(self.task.rates, self.task.solved_at.shape)[self.places]
+        self.rate, self.shares = float(rates.max()), []
+        if (rates < self.rate).any():
+            shares = torch.as_tensor(rates / self.rate).to(leaves[0])
+            self.shares = [shares.view(-1, *[1] * (leaf.dim() - 1)) for leaf in leaves]
         self.optimizer = self.task.optimizer and self.task.optimizer(leaves, lr=self.rate)
 
     def _step(self, factor: float) -> None:
         """One update, with `factor` times the learning rates."""
+        leaves, rate = self.networks.leaves, factor * self.rate
         if self.optimizer is None:  # torch.optim.SGD would take a fifth of a small network's time
-            for leaf, share in self.shares:
-                if share is None:
-                    leaf.sub_(leaf.grad, alpha=factor * self.rate)
+            for i, leaf in enumerate(leaves):
+                if self.shares:
+                    leaf.addcmul_(leaf.grad, self.shares[i], value=-rate)
                 else:
-                    leaf.addcmul_(leaf.grad, share, value=-factor * self.rate)
+                    leaf.sub_(leaf.grad, alpha=rate)
             return
-        starts = [leaf if share is None else leaf.clone() for leaf, share in self.shares]
-        self.optimizer.param_groups[0]["lr"] = factor * self.rate
+        starts = [leaf.clone() for leaf in leaves] if self.shares else []
+        self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
-        for start, (leaf, share) in zip(starts, self.shares, strict=True):
-            if share is not None:
-                torch.lerp(start, leaf, share, out=leaf)
-
-    def _evaluate(self, iteration: int) -> None:
-        """Losses and metrics on the other data; the clock stands still meanwhile."""
-        begin, task = time.perf_counter(), self.task
-        for name, (inputs, targets) in task.evaluate.items():
-            shared = _for_each(self.alive, as_tuple(targets))
-            values = task.objective.values(_outputs(self.networks, inputs), shared)
-            rows = task.evaluated[name][self.evaluations]
-            rows[:, self.places] = torch.stack(values).cpu().numpy()
-        task.times[self.evaluations][:, self.places] = [[iteration], [self.seconds]]
-        self.evaluations += 1
-        self.begin += time.perf_counter() - begin
-
-
-def _for_each(members: Tensor, targets: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """The same targets for each member: (n, ...) -> (members, n, ...), without a copy."""
-    return tuple(target.expand(len(members), *target.shape) for target in targets)
+        for start, leaf, share in zip(starts, leaves, self.shares, strict=False):
+            torch.lerp(start, leaf, share, out=leaf)

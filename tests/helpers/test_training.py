@@ -17,7 +17,7 @@ from helpers.objectives import (
     cross_entropy,
     squared_error,
 )
-from helpers.training import initial_parameters, network_of, outputs_of, train, truncated_normal_
+from helpers.training import evaluate, initial_parameters, outputs_of, train, truncated_normal_
 
 SEEDS = range(6)
 GENERATOR = torch.Generator().manual_seed(5)
@@ -256,19 +256,6 @@ def test_a_loss_that_is_not_finite_is_no_solution():
     assert (history.diverged_at == 0).all() and not history.solved.any()
 
 
-def test_each_member_may_have_its_own_data():
-    inputs = torch.stack([INPUTS, INPUTS.flip(1), INPUTS + 1])
-    labels = torch.stack([LABELS, 1 - LABELS, LABELS])
-    for make in (one_hidden, two_hidden):
-        for size in (None, 7):
-            options = {"iterations": 10, "batch_size": size, "learning_rate": 0.3}
-            together = train(make, [0, 1, 2], inputs, labels, LOSS, own_data=True, **options)
-            for member in range(3):
-                data = inputs[member], labels[member]
-                alone = train(make, [member], *data, LOSS, **options)
-                assert_member_alone(together, member, alone)
-
-
 @pytest.mark.parametrize("parallel", [False, True])
 def test_an_ended_member_keeps_its_last_values_and_snapshots(parallel, monkeypatch):
     monkeypatch.setattr(training, "cpu_count", lambda: 2)
@@ -341,44 +328,29 @@ def test_metrics_are_means_over_the_samples_or_numbers_of_the_members():
     np.testing.assert_allclose(history.curves["largest"][:, 4], logits.abs().amax(1), atol=1e-5)
 
 
-def test_evaluation_is_of_other_data_at_chosen_times_in_evaluation_mode():
-    unseen = IMAGES[:7] + 1, CLASSES[:7]
-    loss, metrics = {"loss": cross_entropy}, {"accuracy": accuracy}
-    options = {"iterations": 7, "batch_size": 5, "learning_rate": 0.2, "snapshots_at": range(8)}
-    options["metrics"] = metrics
-    evaluation = {"evaluate": {"unseen": unseen}, "evaluate_every": 3}
-    history = train(Residual, SEEDS, IMAGES, CLASSES, loss, **evaluation, **options)
-    assert history.evaluated_at.tolist() == [[0, 3, 6, 7]] * 6
-    assert (np.diff(history.evaluated_after) > 0).all()
-    assert history.seconds >= history.evaluated_after.max()
-    for column, moment in enumerate([0, 3, 6, 7]):
-        logits = network_of(Residual, history.snapshots[moment], 2)(unseen[0]).detach()
-        found = {name: values[2, column] for name, values in history.evaluations["unseen"].items()}
-        assert abs(found["loss"] - F.cross_entropy(logits, unseen[1]).item()) < 1e-5
-        assert abs(found["accuracy"] - (logits.argmax(1) == unseen[1]).float().mean()) < 1e-6
-    undisturbed = train(Residual, SEEDS, IMAGES, CLASSES, loss, **options)
-    np.testing.assert_array_equal(undisturbed.curves["loss"], history.curves["loss"])
+def test_evaluation_is_of_other_data_at_each_snapshot_in_evaluation_mode():
+    unseen, labels = IMAGES[:7] + 1, CLASSES[:7]
+    options = {"iterations": 7, "batch_size": 5, "learning_rate": 0.2, "snapshots_at": (0, 3, 7)}
+    history = train(Residual, SEEDS, IMAGES, CLASSES, {"loss": cross_entropy}, **options)
+    functions = {"loss": cross_entropy, "accuracy": accuracy}
+    found = evaluate(Residual, history.snapshots, unseen, labels, functions)
+    assert list(history.snapshots) == [0, 3, 7] and found["loss"].shape == (6, 3)
+    for column, moment in enumerate(history.snapshots):
+        task = 2, IMAGES, CLASSES, F.cross_entropy, moment, 0.2
+        logits = plain_loop(Residual, *task, batch_size=5)[1].eval()(unseen).detach()
+        loss = F.cross_entropy(logits, labels).item()
+        assert found["loss"][2, column] == pytest.approx(loss, abs=1e-4)
+        right = (logits.argmax(1) == labels).float().mean().item()
+        assert found["accuracy"][2, column] == pytest.approx(right)
 
 
 def test_batch_normalisation_is_in_the_right_mode_on_every_core(monkeypatch):
     monkeypatch.setattr(training, "cpu_count", lambda: 2)
-    data = {"same": (IMAGES, CLASSES)}
+    data = IMAGES, CLASSES, {"loss": cross_entropy}
     alone, dealt = (
-        train(
-            Residual,
-            SEEDS,
-            IMAGES,
-            CLASSES,
-            {"loss": cross_entropy},
-            iterations=5,
-            evaluate=data,
-            parallel=parallel,
-        )
-        for parallel in (False, True)
+        train(Residual, SEEDS, *data, iterations=5, parallel=parallel) for parallel in (False, True)
     )
     np.testing.assert_allclose(dealt.curve("loss"), alone.curve("loss"), atol=2e-5)
-    losses = dealt.evaluations["same"]["loss"], alone.evaluations["same"]["loss"]
-    np.testing.assert_allclose(*losses, atol=2e-5)
 
 
 def test_every_sample_is_seen_once_an_epoch_in_an_order_of_the_members_own():
@@ -392,24 +364,6 @@ def test_every_sample_is_seen_once_an_epoch_in_an_order_of_the_members_own():
     assert (batches[:, :3].sum(1) == 2**10 - 1).all()
     assert (batches[:, 3:].sum(1) == 2**10 - 1).all()
     assert len({tuple(row) for row in batches}) == 3 and (batches[:, :3] != batches[:, 3:]).any()
-
-
-def test_time_ends_training_and_evaluations_do_not_count(monkeypatch):
-    clock = iter(range(10_000))
-    monkeypatch.setattr(training.time, "perf_counter", lambda: float(next(clock)))
-
-    def slow_to_evaluate(logits, labels):
-        if logits.shape[1] == 3:  # the other data
-            [next(clock) for _ in range(10)]
-        return binary_accuracy(logits, labels)
-
-    data = {"unseen": (INPUTS[:3], LABELS[:3])}
-    options = {"iterations": 100, "max_seconds": 5, "batch_size": 8, "evaluate_every": 1}
-    options["metrics"] = {"accuracy": slow_to_evaluate}
-    history = train(one_hidden, SEEDS, INPUTS, LABELS, LOSS, evaluate=data, **options)
-    # Each look at the clock is a second: two in an evaluation, of which one counts, one beside it.
-    assert history.evaluated_after[0].tolist() == [1, 3, 5] and history.seconds == 5
-    assert history.evaluated_at[0].tolist() == [0, 1, 2]
 
 
 def test_dtype_follows_the_inputs():
@@ -481,7 +435,6 @@ BAD_SETTINGS = [
     ({"iterations": -1}, "a limit is negative: .*iterations.: -1"),
     ({"learning_rate": [0.1, 0.2]}, "learning_rate has shape .2,.; expected a number, or 6"),
     ({"targets": LABELS[:5]}, "shapes .*; expected .n, ....."),
-    ({"own_data": True}, "expected .6 members, n, ...."),
     ({"seeds": []}, "seeds is empty"),
 ]
 
