@@ -21,10 +21,11 @@ from torch import Tensor, nn
 
 from helpers.cores import on_all_cores
 from helpers.history import History, Parameters
-from helpers.objectives import Function, Objective, alone, as_tuple, for_each
+from helpers.objectives import Function, alone, as_tuple, for_each, slopes_of, values_of
 from helpers.progress import progress_bar
 from helpers.stacking import stack
 
+Maker = Callable[[], nn.Module]
 Initializer = Callable[[nn.Module, torch.Generator], None]
 
 GLOBAL_GENERATOR = Lock()  # PyTorch has one for all threads
@@ -48,7 +49,7 @@ def truncated_normal_(
 
 
 def initial_parameters(
-    make_network: Callable[[], nn.Module],
+    make_network: Maker,
     seeds: Iterable[int],
     initialize: Initializer | Sequence[Initializer] | None = truncated_normal_,
 ) -> Parameters:
@@ -70,16 +71,14 @@ def initial_parameters(
     return {name: torch.stack([member[name] for member in members]) for name in members[0]}
 
 
-def _build(make_network: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+def _build(make_network: Maker, seed: int = 0) -> nn.Module:
     """A network as PyTorch draws it with a seed; the global generator is left as it was."""
     with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make_network()
 
 
-def outputs_of(
-    make_network: Callable[[], nn.Module], parameters: Parameters, inputs: Tensor
-) -> Any:
+def outputs_of(make_network: Maker, parameters: Parameters, inputs: Tensor) -> Any:
     """Outputs of all members for the same inputs, in evaluation mode, shape (members, n, ...).
 
     A single output has no axis of its own; a network with several outputs gives a tuple.
@@ -91,7 +90,7 @@ def outputs_of(
 
 
 def evaluate(
-    make_network: Callable[[], nn.Module],
+    make_network: Maker,
     snapshots: Mapping[int, Parameters],
     inputs: Tensor,
     targets: Tensor | tuple[Tensor, ...],
@@ -102,12 +101,12 @@ def evaluate(
     for parameters in snapshots.values():
         outputs = as_tuple(outputs_of(make_network, parameters, inputs))
         shared = for_each(len(outputs[0]), as_tuple(targets))
-        rows.append(torch.stack(Objective(functions).values(outputs, shared)).cpu().numpy())
+        rows.append(values_of(functions.values(), outputs, shared).cpu().numpy())
     return dict(zip(functions, np.stack(rows, 2), strict=True))
 
 
 def train(
-    make_network: Callable[[], nn.Module],
+    make_network: Maker,
     seeds: Sequence[int],
     inputs: Tensor,
     targets: Tensor | tuple[Tensor, ...],
@@ -159,7 +158,9 @@ def train(
     """
     task = SimpleNamespace(**locals())  # the arguments, by their names
     task.targets, task.snapshots_at = as_tuple(targets), frozenset(snapshots_at)
-    task.objective = Objective(losses, metrics or {}, loss_weights or {})
+    task.metrics, task.loss_weights = metrics or {}, loss_weights or {}
+    task.measured = dict(losses) | task.metrics
+    task.descended = [(f, task.loss_weights.get(name, 1.0)) for name, f in losses.items()]
     task.rates = np.asarray(learning_rate, dtype=float)
     _check(task)
     _make_room(task)
@@ -176,7 +177,7 @@ def train(
     curves = task.rows[: max(group.points for group in groups)].transpose(1, 2, 0).copy()
     return History(
         seeds=np.array(seeds),
-        curves=dict(zip(task.objective.names, curves, strict=True)),
+        curves=dict(zip(task.measured, curves, strict=True)),
         solved_at=task.solved_at,
         diverged_at=task.diverged_at,
         parameters=task.parameters,
@@ -187,7 +188,7 @@ def train(
 
 def _check(task: SimpleNamespace) -> None:
     """Raise ValueError, with what was expected, for settings that don't fit together."""
-    losses, metrics, weights = map(list, (task.losses, task.metrics or {}, task.loss_weights or {}))
+    losses, metrics, weights = map(list, (task.losses, task.metrics, task.loss_weights))
     shapes, members = [tuple(t.shape) for t in (task.inputs, *task.targets)], len(task.seeds)
     limits = {"iterations": task.iterations, "epochs": task.epochs}
     given = [limit for limit in limits.values() if limit is not None]
@@ -218,7 +219,7 @@ def _make_room(task: SimpleNamespace) -> None:
     task.per_epoch = math.ceil(samples / (task.batch_size or samples))
     limits = task.iterations, None if task.epochs is None else task.epochs * task.per_epoch
     task.updates = min(limit for limit in limits if limit is not None)
-    shape = task.updates + 1, len(task.objective.names), members
+    shape = task.updates + 1, len(task.measured), members
     task.rows = np.full(shape, np.nan, np.float32)
     task.solved_at, task.diverged_at = np.full((2, members), np.inf)
     task.snapshots = {}
@@ -237,14 +238,13 @@ class _Group:
         self.networks = stack(network, start, task.inputs[:2])
         self._make_optimizer()
         self.generators = [torch.Generator().manual_seed(int(task.seeds[m])) for m in members]
-        self.stop_row = task.objective.names.index(task.stop_when) if task.stop_when else None
+        self.stop_row = [*task.measured].index(task.stop_when) if task.stop_when else None
         self.points = 0
 
     @torch.no_grad()
     def train(self) -> None:
         """The loop."""
-        task, begin = self.task, time.perf_counter()
-        objective, own = task.objective, task.batch_size is not None
+        task, own, begin = self.task, self.task.batch_size is not None, time.perf_counter()
         with progress_bar(task.updates) as progress:
             for iteration in range(task.updates + 1):
                 if iteration in task.snapshots_at:
@@ -256,8 +256,9 @@ class _Group:
                 inputs, targets = self._batch(iteration % task.per_epoch)
                 outputs = self.networks.outputs(inputs, own, training=not last)
                 if not last:
-                    self.networks.pull_back(objective.slopes(outputs, targets))
-                going_on = self._record(iteration, objective.values(outputs, targets))
+                    self.networks.pull_back(slopes_of(task.descended, outputs, targets))
+                values = values_of(task.measured.values(), outputs, targets)
+                going_on = self._record(iteration, values)
                 if last or not len(going_on):
                     break
                 if len(going_on) < len(self.alive):
@@ -288,10 +289,9 @@ class _Group:
         for name, values in self.networks.state().items():
             place[name][self.alive] = values
 
-    def _record(self, iteration: int, values: list[Tensor]) -> Sequence[int] | Tensor:
-        """Note one iteration's values; the members that are neither solved nor have diverged."""
-        task, row = self.task, torch.stack(values)  # (names, members)
-        losses = row[: len(task.losses)]
+    def _record(self, iteration: int, row: Tensor) -> Sequence[int] | Tensor:
+        """Note values (names, members); the members that are neither solved nor have diverged."""
+        task, losses = self.task, row[: len(self.task.losses)]
         solved = row[self.stop_row] == 1 if task.stop_when else None
         self.points = iteration + 1
         if math.isfinite(losses.sum()) and (solved is None or not solved.any()):
