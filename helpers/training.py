@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import cpu_count
+from joblib import Parallel, cpu_count, delayed  # comes with scikit-learn
 from torch import Tensor, nn
 
-from helpers.cores import on_all_cores
 from helpers.history import History, Parameters
 from helpers.objectives import Function, alone, as_tuple, for_each, slopes_of, values_of
 from helpers.progress import progress_bar
@@ -169,7 +168,7 @@ def train(
     network = _build(make_network).to(inputs.device, inputs.dtype)
     parts = np.array_split(np.arange(len(seeds)), min(cpu_count(), len(seeds)) if parallel else 1)
     groups = [_Group(task, network, members) for members in parts]
-    on_all_cores(_Group.train, groups)
+    Parallel(len(groups), prefer="threads")(delayed(group.train)() for group in groups)
     for moment, snapshot in task.snapshots.items():
         ended = torch.as_tensor(np.minimum(task.solved_at, task.diverged_at) < moment)
         for name, values in snapshot.items():

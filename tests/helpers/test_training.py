@@ -260,7 +260,9 @@ def test_a_loss_that_is_not_finite_is_no_solution():
 def test_an_ended_member_keeps_its_last_values_and_snapshots(parallel, monkeypatch):
     monkeypatch.setattr(training, "cpu_count", lambda: 2)
     # One after the other: the first makes snapshots of moments when the second has ended.
-    monkeypatch.setattr(training, "on_all_cores", lambda train, groups: list(map(train, groups)))
+    monkeypatch.setattr(
+        training, "Parallel", lambda *_, **__: lambda tasks: [f() for f, *_ in tasks]
+    )
     options = {"snapshots_at": range(0, 150, 10), "iterations": 150, "parallel": parallel}
     history = solving([*SEEDS][::-1], **options)
     first, longest = int(history.solved_at.argmin()), int(history.solved_at.max())
