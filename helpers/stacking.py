@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -92,12 +93,13 @@ class AutogradStack(Stack):
     """Any network of the supported layers; PyTorch differentiates it."""
 
     def __init__(self, network: nn.Module, parameters: Parameters):
-        stacked = _stacked(copy.deepcopy(network), "network", parameters)
-        self.network = stacked.train()  # all in one mode: new layers begin in that of training
+        self.network, self.names = copy.deepcopy(network).train(), list(parameters)
+        _stack_layers(self.network, parameters)
         self.leaves = list(self.network.parameters())
 
     def state(self) -> Parameters:
-        return self.network.state_dict()
+        state = self.network.state_dict()
+        return {name: state[name] for name in self.names}
 
     def outputs(self, inputs: Tensor, own: bool = False, training: bool = False) -> tuple:
         if own:
@@ -119,81 +121,64 @@ class AutogradStack(Stack):
             leaf.grad = gradient.contiguous()  # as the leaf: fused optimisers read memory in order
 
 
-class StackedLayer(nn.Module):
-    """A layer of all members: each parameter and running statistic with a leading member axis."""
-
-    KEPT: tuple[str, ...] = ()  # attributes of the layer that are arguments of its function
-
-    def __init__(self, layer: nn.Module, state: Parameters):
-        super().__init__()
-        for name in ("weight", "bias"):
-            values = nn.Parameter(state[name].clone()) if name in state else None
-            self.register_parameter(name, values)
-        for name in ("running_mean", "running_var"):
-            self.register_buffer(name, state[name].clone() if name in state else None)
-        self.kept = {name: getattr(layer, name) for name in self.KEPT}
-
-    @property
-    def all_biases(self) -> Tensor | None:
-        return None if self.bias is None else self.bias.flatten()
-
-
-class StackedLinear(StackedLayer):
-    """`nn.Linear`: (n, inputs or members · inputs) -> (n, members · outputs)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        members, outputs, inputs = self.weight.shape
-        if x.shape[1] == inputs:  # shared, or of a single member: one product
-            return F.linear(x, self.weight.flatten(0, 1), self.all_biases)
-        x = x.view(len(x), members, inputs)
-        if outputs == 1:  # a sum of products is faster than many small ones
-            z = (x * self.weight[:, 0]).sum(2)
-        else:  # x is not copied
-            z = torch.bmm(self.weight, x.permute(1, 2, 0)).permute(2, 0, 1).flatten(1)
-        return z if self.bias is None else z + self.all_biases
+def _stack_layers(network: nn.Module, state: Parameters) -> None:
+    """Give each layer, in place, the parameters of all members, and the function that uses them."""
+    for name, layer in network.named_modules():
+        own = {key.rpartition(".")[2]: key for key in state if key.rpartition(".")[0] == name}
+        if not own and "Dropout" not in type(layer).__name__:
+            continue
+        if not (function := _function_of(layer)):
+            raise ValueError(
+                f"{f'network.{name}'.rstrip('.')} is a layer of type {type(layer).__name__}, which "
+                "can't be trained as one of many; expected nn.Linear, nn.Conv2d (one group, padded "
+                "with zeros), nn.BatchNorm2d and layers without parameters or random numbers. "
+                "Train such a network by a plain loop, one seed after the other."
+            )
+        for attribute, key in own.items():
+            is_parameter = isinstance(getattr(layer, attribute), nn.Parameter)
+            values = state[key].clone()
+            setattr(layer, attribute, nn.Parameter(values) if is_parameter else values)
+        layer.forward = partial(function, layer)
 
 
-class StackedConv2d(StackedLayer):
-    """`nn.Conv2d`: (n, channels or members · channels, h, w) -> (n, members · outputs, h, w)."""
-
-    KEPT = ("stride", "padding", "dilation")
-
-    def forward(self, x: Tensor) -> Tensor:
-        groups = x.shape[1] // self.weight.shape[2]  # 1 where the input is shared
-        return F.conv2d(x, self.weight.flatten(0, 1), self.all_biases, groups=groups, **self.kept)
-
-
-class StackedBatchNorm2d(StackedLayer):
-    """`nn.BatchNorm2d`: (n, members · channels, h, w) -> the same shape."""
-
-    KEPT = ("momentum", "eps")
-
-    def forward(self, x: Tensor) -> Tensor:
-        # Views: in training, PyTorch updates the running statistics through them.
-        state = (t.view(-1) for t in (self.running_mean, self.running_var, self.weight, self.bias))
-        return F.batch_norm(x, *state, self.training, **self.kept)
+def _function_of(layer: nn.Module) -> Callable | None:
+    """What a layer of all members computes, None if that is not known."""
+    if type(layer) is nn.Linear:
+        return _linear
+    if type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros":
+        return _conv2d
+    if type(layer) is nn.BatchNorm2d and layer.affine and layer.track_running_stats:
+        return _batch_norm
+    return None
 
 
-def _stacked(module: nn.Module, name: str, state: Parameters) -> nn.Module:
-    """The module with each layer replaced by that of all members; containers stay as they are."""
-    if isinstance(module, nn.Linear):
-        return StackedLinear(module, state)
-    if isinstance(module, nn.BatchNorm2d) and module.affine and module.track_running_stats:
-        return StackedBatchNorm2d(module, state)
-    plain = isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
-    if plain and not isinstance(module.padding, str):
-        return StackedConv2d(module, state)
-    if any("." not in key for key in state) or "Dropout" in type(module).__name__:
-        raise ValueError(
-            f"{name} is a layer of type {type(module).__name__}, which can't be trained as one of "
-            "many; expected nn.Linear, nn.Conv2d (one group, padded with zeros), nn.BatchNorm2d "
-            "and layers without parameters or random numbers. Train such a network by a plain "
-            "loop, one seed after the other."
-        )
-    for child, layer in module.named_children():
-        below = {k[len(child) + 1 :]: v for k, v in state.items() if k.startswith(f"{child}.")}
-        setattr(module, child, _stacked(layer, f"{name}.{child}", below))
-    return module
+def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    """(n, inputs or members · inputs) -> (n, members · outputs)."""
+    members, outputs, inputs = layer.weight.shape
+    bias = None if layer.bias is None else layer.bias.flatten()
+    if x.shape[1] == inputs:  # shared, or of a single member: one product
+        return F.linear(x, layer.weight.flatten(0, 1), bias)
+    x = x.view(len(x), members, inputs)
+    if outputs == 1:  # a sum of products is faster than many small ones
+        z = (x * layer.weight[:, 0]).sum(2)
+    else:  # x is not copied
+        z = torch.bmm(layer.weight, x.permute(1, 2, 0)).permute(2, 0, 1).flatten(1)
+    return z if bias is None else z + bias
+
+
+def _conv2d(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """(n, channels or members · channels, h, w) -> (n, members · outputs, h, w)."""
+    weight, bias = layer.weight.flatten(0, 1), None if layer.bias is None else layer.bias.flatten()
+    groups = x.shape[1] // weight.shape[1]  # 1 where the input is shared
+    return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, groups)
+
+
+def _batch_norm(layer: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """(n, members · channels, h, w) -> the same shape."""
+    # Views: in training, PyTorch updates the running statistics through them.
+    tensors = layer.running_mean, layer.running_var, layer.weight, layer.bias
+    state = (tensor.view(-1) for tensor in tensors)
+    return F.batch_norm(x, *state, layer.training, layer.momentum, layer.eps)
 
 
 def dense_layers_of(network: nn.Module) -> list[nn.Module] | None:
