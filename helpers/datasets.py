@@ -33,16 +33,12 @@ REMEDY = (
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """A set "random", "line" or "detection", with arrays as the module's docstring lists them.
-
-    0 is black and 1 white. `source` is the folder that was read, None if the set was generated.
-    """
+    """A set "random", "line" or "detection": arrays as listed above; 0 is black, 1 is white."""
 
     name: str
     images: np.ndarray
     labels: np.ndarray
     widths: np.ndarray | None = None
-    source: Path | None = None
 
 
 def generate_random(seed: int = 0, labels: str = "teacher") -> ImageSet:
@@ -71,7 +67,7 @@ def load_random() -> ImageSet:
 
 
 def load_set(name: str) -> ImageSet:
-    """Load the set "random", "line" or "detection", whose arrays the module's docstring lists.
+    """Load the set "random", "line" or "detection".
 
     All files come from one folder: from the environment's DATA_ROOT (a relative one counts from
     the project's folder) if it has the set, else from ``data/``.
@@ -90,7 +86,7 @@ def load_set(name: str) -> ImageSet:
         _read_array(folder / f"{name}_{suffix}.npy", (len(images),), np.float64)
         for suffix in (("labs", "width") if name == "detection" else ("labs",))
     ]
-    return ImageSet(name, images, *others, source=folder)
+    return ImageSet(name, images, *others)
 
 
 def _read_array(path: Path, shape: tuple, dtype: type) -> np.ndarray:
@@ -118,9 +114,9 @@ def _read_array(path: Path, shape: tuple, dtype: type) -> np.ndarray:
 
 
 def find_folder(name: str) -> Path:
-    """Return the folder `name` below the environment's DATA_ROOT if it is there, else below data/.
+    """The folder `name` below the environment's DATA_ROOT if it is there, else below data/.
 
-    Raises FileNotFoundError if DATA_ROOT is no folder.
+    FileNotFoundError if DATA_ROOT is no folder.
     """
     # A relative one counts from the project, because notebooks and tests run in other folders.
     root = PROJECT / Path(os.environ.get("DATA_ROOT") or DATA_FOLDER).expanduser()
@@ -132,5 +128,5 @@ def find_folder(name: str) -> Path:
 
 
 def file_message(path: Path, expected: str, found: str, remedy: str) -> str:
-    """Return the text of an error: where, expected, found and what to do."""
+    """The text of an error: where, expected, found and what to do."""
     return f"{path}: expected {expected}, found {found}. {remedy}"

@@ -26,17 +26,15 @@ def central_differences(function: ScalarFunction, arrays: Arrays) -> dict[str, n
         if array.dtype != np.float64:
             raise ValueError(f"{name!r} has dtype {array.dtype}; expected float64")
         for index, original in np.ndenumerate(array.copy()):
-            ends = np.array([original - STEP, original + STEP])
-            values = []
+            ends, values = np.array([original - STEP, original + STEP]), []
             for end in ends:
                 array[index] = end
-                value = np.asarray(function(**copies))
-                if value.size != 1 or not np.isfinite(value).all():
-                    found = f"the function returned {value!r} beside {name!r} at index {index}"
+                values.append(np.asarray(function(**copies)))
+                if values[-1].size != 1 or not np.isfinite(values[-1]).all():
+                    found = f"the function returned {values[-1]!r} beside {name!r} at index {index}"
                     raise ValueError(f"{found}; expected one finite number (edge of its domain?)")
-                values.append(value.item())
             array[index] = original
-            result[name][index] = np.diff(values)[0] / np.diff(ends)[0]
+            result[name][index] = (values[1] - values[0]).item() / np.diff(ends).item()
     return result
 
 

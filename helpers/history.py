@@ -28,8 +28,7 @@ class History:
     parameters : name -> tensor, shape (members, ...)
         Parameters and running statistics when each member's training ended.
     snapshots : iteration -> parameters, as far as the training got
-    seconds : float
-        Wall-clock time of the training.
+    seconds : float, wall-clock time
     """
 
     seeds: np.ndarray

@@ -70,13 +70,9 @@ class DigitSet:
 def load_mnist(source: str | None = None) -> DigitSet:
     """Load MNIST if it is on disk or can be downloaded, else the bundled digits with a notice.
 
-    MNIST's last 5,000 training images are for validation. The bundled digits are split at random,
-    but always alike, into 1,200 / 297 / 300.
-
-    Parameters
-    ----------
-    source : str, default the environment's DIGITS_SOURCE, else "auto"
-        "auto": MNIST if possible. "mnist": nothing else will do. "digits": the bundled ones.
+    `source`, by default the environment's DIGITS_SOURCE, is "auto", "mnist" (nothing else will do)
+    or "digits" (the bundled ones). MNIST's last 5,000 training images are for validation; the
+    bundled digits are split at random, but always alike.
 
     Raises
     ------

@@ -34,10 +34,9 @@ EVALUATED_AT_ONCE = 1000  # samples
 def truncated_normal_(
     network: nn.Module, generator: torch.Generator, std: float = 0.1, bias: float = 0.1
 ) -> None:
-    """Initialise `network` in place: weights from a truncated normal, biases constant.
+    """Initialise `network` in place: each bias to `bias`, weights from a truncated normal.
 
-    Weights have the density of N(0, std²) restricted to [-2 std, 2 std]. Parameters whose name ends
-    in "bias" are set to `bias`.
+    Their density is that of N(0, std²), restricted to [-2 std, 2 std].
     """
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
@@ -133,7 +132,7 @@ def train(
         They decide the initial parameters and the order of the mini-batches. For a sweep, repeat
         them and give each member its own learning rate.
     inputs, targets : tensors, shape (n, ...); targets may be a tuple of tensors
-        Device and dtype are the inputs'.
+        Device and dtype of the training are the inputs'.
     losses, metrics : name -> function, see `helpers.objectives`
         The losses' sum, weighted by `loss_weights` (1 where a name is absent), is descended.
     learning_rate : float, or one per member, shape (members,)
@@ -162,11 +161,18 @@ def train(
     task.descended = [(f, task.loss_weights.get(name, 1.0)) for name, f in losses.items()]
     task.rates = np.asarray(learning_rate, dtype=float)
     _check(task)
-    _make_room(task)
+    samples, members = len(inputs), len(seeds)
+    task.per_epoch = math.ceil(samples / (batch_size or samples))
+    limits = iterations, None if epochs is None else epochs * task.per_epoch
+    task.updates = min(limit for limit in limits if limit is not None)
+    shape = task.updates + 1, len(task.measured), members
+    task.rows = np.full(shape, np.nan, np.float32)  # NaN: nothing was measured
+    task.solved_at, task.diverged_at = np.full((2, members), np.inf)
+    task.snapshots = {}
     start = initial_parameters(make_network, seeds, initialize).items()
     task.parameters = {name: values.to(inputs.device, inputs.dtype) for name, values in start}
     network = _build(make_network).to(inputs.device, inputs.dtype)
-    parts = np.array_split(np.arange(len(seeds)), min(cpu_count(), len(seeds)) if parallel else 1)
+    parts = np.array_split(np.arange(members), min(cpu_count(), members) if parallel else 1)
     groups = [_Group(task, network, members) for members in parts]
     Parallel(len(groups), prefer="threads")(delayed(group.train)() for group in groups)
     for moment, snapshot in task.snapshots.items():
@@ -210,18 +216,6 @@ def _check(task: SimpleNamespace) -> None:
     for message, wrong in faults.items():
         if wrong:
             raise ValueError(message)
-
-
-def _make_room(task: SimpleNamespace) -> None:
-    """How long the training is, and room for what will be noted of it, NaN where nothing is."""
-    samples, members = len(task.inputs), len(task.seeds)
-    task.per_epoch = math.ceil(samples / (task.batch_size or samples))
-    limits = task.iterations, None if task.epochs is None else task.epochs * task.per_epoch
-    task.updates = min(limit for limit in limits if limit is not None)
-    shape = task.updates + 1, len(task.measured), members
-    task.rows = np.full(shape, np.nan, np.float32)
-    task.solved_at, task.diverged_at = np.full((2, members), np.inf)
-    task.snapshots = {}
 
 
 class _Group:

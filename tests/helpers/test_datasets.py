@@ -83,23 +83,27 @@ def test_the_command_gives_the_committed_files(tmp_path):
 
 @pytest.mark.parametrize("name", ["random", "line", "detection"])
 def test_data_root_comes_before_the_project(root, monkeypatch, name):
-    loaded = load_set(name)
-    assert loaded.source == root / name and loaded.name == name
-    found = {"imgs": loaded.images, "labs": loaded.labels, "width": loaded.widths}
+    committed = load_set(name)
+    assert committed.name == name
+    found = {"imgs": committed.images, "labs": committed.labels, "width": committed.widths}
     for path in (root / name).iterdir():
         array = found[path.stem.partition("_")[2]]
         np.testing.assert_array_equal(array, np.load(path), strict=True)
-    (root / name).rename(root / "other")
-    assert load_set(name).source == datasets.DATA_FOLDER / name
+    np.save(root / name / f"{name}_labs.npy", 1 - committed.labels)
+    np.testing.assert_array_equal(load_set(name).labels, 1 - committed.labels)
     monkeypatch.setenv("DATA_ROOT", "")
-    assert load_set(name).source == datasets.DATA_FOLDER / name
+    np.testing.assert_array_equal(load_set(name).labels, committed.labels)
+    monkeypatch.setenv("DATA_ROOT", str(root))
+    (root / name).rename(root / "other")
+    np.testing.assert_array_equal(load_set(name).labels, committed.labels)
 
 
 def test_relative_data_root_counts_from_the_project_and_must_be_a_folder(root, monkeypatch):
     monkeypatch.chdir(root)
     monkeypatch.setattr(datasets, "PROJECT", root.parent)
     monkeypatch.setenv("DATA_ROOT", "root")
-    assert load_random().source == root / "random"
+    np.save(root / "random" / "random_labs.npy", np.zeros(64))
+    assert not load_random().labels.any()
     monkeypatch.setenv("DATA_ROOT", "nowhere")
     expected = "nowhere: expected DATA_ROOT to be a folder, found no such folder. Correct the path"
     with pytest.raises(FileNotFoundError, match=expected):
