@@ -92,11 +92,6 @@ def alone(values: tuple) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def for_each(members: int, targets: tuple) -> tuple[Tensor, ...]:
-    """The same targets for each member: (n, ...) -> (members, n, ...), without a copy."""
-    return tuple(target.expand(members, *target.shape) for target in targets)
-
-
 def _per_member(function: Function, outputs: tuple, targets: tuple) -> Tensor:
     """What a loss or metric says of each member, (members,): the mean, if it is of each sample."""
     values = function(alone(outputs), alone(targets))

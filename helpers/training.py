@@ -20,7 +20,7 @@ from joblib import Parallel, cpu_count, delayed  # comes with scikit-learn
 from torch import Tensor, nn
 
 from helpers.history import History, Parameters
-from helpers.objectives import Function, alone, as_tuple, for_each, slopes_of, values_of
+from helpers.objectives import Function, alone, as_tuple, slopes_of, values_of
 from helpers.progress import progress_bar
 from helpers.stacking import stack
 
@@ -87,22 +87,6 @@ def outputs_of(make_network: Maker, parameters: Parameters, inputs: Tensor) -> A
     return alone(tuple(torch.cat(outputs, 1) for outputs in zip(*parts, strict=True)))
 
 
-def evaluate(
-    make_network: Maker,
-    snapshots: Mapping[int, Parameters],
-    inputs: Tensor,
-    targets: Tensor | tuple[Tensor, ...],
-    functions: Mapping[str, Function],
-) -> dict[str, np.ndarray]:
-    """Losses and metrics on other data: name -> array, shape (members, snapshots)."""
-    rows = []
-    for parameters in snapshots.values():
-        outputs = as_tuple(outputs_of(make_network, parameters, inputs))
-        shared = for_each(len(outputs[0]), as_tuple(targets))
-        rows.append(values_of(functions.values(), outputs, shared).cpu().numpy())
-    return dict(zip(functions, np.stack(rows, 2), strict=True))
-
-
 def train(
     make_network: Maker,
     seeds: Sequence[int],
@@ -110,11 +94,10 @@ def train(
     targets: Tensor | tuple[Tensor, ...],
     losses: Mapping[str, Function],
     *,
+    iterations: int,
     learning_rate: float | Sequence[float] | np.ndarray = 0.1,
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
     schedule: Callable[[float], float] | None = None,
-    iterations: int | None = None,
-    epochs: int | None = None,
     batch_size: int | None = None,
     metrics: Mapping[str, Function] | None = None,
     stop_when: str | None = None,
@@ -135,13 +118,12 @@ def train(
         Device and dtype of the training are the inputs'.
     losses, metrics : name -> function, see `helpers.objectives`
         The losses' sum, weighted by `loss_weights` (1 where a name is absent), is descended.
+    iterations : number of updates
     learning_rate : float, or one per member, shape (members,)
     optimizer : function(parameters, lr) that returns a `torch.optim.Optimizer`
         Its steps must be proportional to its rate, as those of SGD and Adam are. Default: plain
         gradient descent.
     schedule : function(share of the updates that are made, 0 to 1) -> factor of the rate
-    iterations, epochs : ints
-        Training ends at the first limit: updates, or passes through the data.
     batch_size : samples per update, at the end of an epoch those that are left; default: all
     stop_when : name of a metric; a member's training ends as soon as it reaches 1 in it
     initialize : function(network, generator), or one per member
@@ -163,9 +145,7 @@ def train(
     _check(task)
     samples, members = len(inputs), len(seeds)
     task.per_epoch = math.ceil(samples / (batch_size or samples))
-    limits = iterations, None if epochs is None else epochs * task.per_epoch
-    task.updates = min(limit for limit in limits if limit is not None)
-    shape = task.updates + 1, len(task.measured), members
+    shape = iterations + 1, len(task.measured), members
     task.rows = np.full(shape, np.nan, np.float32)  # NaN: nothing was measured
     task.solved_at, task.diverged_at = np.full((2, members), np.inf)
     task.snapshots = {}
@@ -195,8 +175,6 @@ def _check(task: SimpleNamespace) -> None:
     """Raise ValueError, with what was expected, for settings that don't fit together."""
     losses, metrics, weights = map(list, (task.losses, task.metrics, task.loss_weights))
     shapes, members = [tuple(t.shape) for t in (task.inputs, *task.targets)], len(task.seeds)
-    limits = {"iterations": task.iterations, "epochs": task.epochs}
-    given = [limit for limit in limits.values() if limit is not None]
     faults = {
         "losses is empty; give at least one {name: function}": not losses,
         f"losses and metrics need names of their own: {losses + metrics}": {*losses} & {*metrics},
@@ -204,8 +182,7 @@ def _check(task: SimpleNamespace) -> None:
         f"stop_when is {task.stop_when!r}, but the metrics are {metrics}": (
             task.stop_when not in (None, *metrics)
         ),
-        f"nothing ends this training; give one of {', '.join(limits)}": not given,
-        f"a limit is negative: {limits}": min(given, default=0) < 0,
+        f"iterations is {task.iterations}; expected at least 0": task.iterations < 0,
         f"inputs and targets have shapes {shapes}; expected (n, ...) of all": (
             len({shape[:1] for shape in shapes}) > 1
         ),
@@ -238,12 +215,12 @@ class _Group:
     def train(self) -> None:
         """The loop."""
         task, own, begin = self.task, self.task.batch_size is not None, time.perf_counter()
-        with progress_bar(task.updates) as progress:
-            for iteration in range(task.updates + 1):
+        with progress_bar(task.iterations) as progress:
+            for iteration in range(task.iterations + 1):
                 if iteration in task.snapshots_at:
                     copy = {name: values.clone() for name, values in task.parameters.items()}
                     self._store(task.snapshots.setdefault(iteration, copy))
-                last = iteration == task.updates
+                last = iteration == task.iterations
                 if last and own:
                     break
                 inputs, targets = self._batch(iteration % task.per_epoch)
@@ -256,7 +233,7 @@ class _Group:
                     break
                 if len(going_on) < len(self.alive):
                     self._keep(going_on)
-                self._step(task.schedule(iteration / task.updates) if task.schedule else 1.0)
+                self._step(task.schedule(iteration / task.iterations) if task.schedule else 1.0)
                 progress.update()
         self.seconds = time.perf_counter() - begin
         self._store(task.parameters)
@@ -268,7 +245,7 @@ class _Group:
         """
         task, alive, size = self.task, self.alive, self.task.batch_size
         if size is None:
-            return task.inputs, for_each(len(alive), task.targets)
+            return task.inputs, tuple(t.expand(len(alive), *t.shape) for t in task.targets)
         if place == 0:
             orders = [torch.randperm(len(task.inputs), generator=g) for g in self.generators]
             self.orders = torch.stack(orders).to(alive.device)  # (members of the group, n)
