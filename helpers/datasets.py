@@ -70,14 +70,9 @@ def load_set(name: str) -> ImageSet:
     """Load the set "random", "line" or "detection".
 
     All files come from one folder: from the environment's DATA_ROOT (a relative one counts from
-    the project's folder) if it has the set, else from ``data/``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If DATA_ROOT is no folder, or a file is missing.
-    ValueError
-        If a file is not a readable .npy file of the documented shape, dtype and values.
+    the project's folder) if it has the set, else from ``data/``. FileNotFoundError if DATA_ROOT is
+    no folder, or a file is missing. ValueError if one is no readable .npy file of the documented
+    shape, dtype and values.
     """
     folder = find_folder(name)
     side, dtype = (4, np.int64) if name == "random" else (16, np.float64)

@@ -73,14 +73,9 @@ def load_mnist(source: str | None = None) -> DigitSet:
 
     `source`, by default the environment's DIGITS_SOURCE, is "auto", "mnist" (nothing else will do)
     or "digits" (the bundled ones). MNIST's last 5,000 training images are for validation; the
-    bundled digits are split at random, but always alike.
-
-    Raises
-    ------
-    ValueError
-        For another source, and for a file that is not MNIST's (SHA-256 is compared).
-    FileNotFoundError
-        If DATA_ROOT is no folder or has only some of the four files, or "mnist" is nowhere.
+    bundled digits are split at random, but always alike. ValueError for another source, and for a
+    file that is not MNIST's (SHA-256 is compared). FileNotFoundError if DATA_ROOT is no folder or
+    has only some of the four files, or "mnist" is nowhere.
     """
     asked = "DIGITS_SOURCE" if source is None else "source"
     source = source or os.environ.get("DIGITS_SOURCE") or "auto"

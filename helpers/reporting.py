@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -61,7 +60,7 @@ def show_report(notebook: str, claims: Sequence[Claim], results: Sequence[Result
 
 def format_iterations(value: float) -> str:
     """A number of iterations with thousands separators, or "not reached" if it is infinite."""
-    return f"{value:,.0f}" if math.isfinite(value) else "not reached"
+    return f"{value:,.0f}" if np.isfinite(value) else "not reached"
 
 
 def solved_of(history: History) -> str:

@@ -6,6 +6,12 @@ member axis. `HandStack` takes fully connected networks, and writes their gradie
 and layers without parameters. It keeps the members in the channel axis, (n, members · channels,
 ...), as the groups of a grouped convolution, so that activations, pooling and flattening need no
 change.
+
+In both, `leaves`, tensors (members, ...), are what an optimiser changes, and `state()` is all that
+outputs depend on. `outputs(inputs, own, training)` gives a tuple of the outputs of all members,
+(members, n, ...); a single number has no axis of its own: (members, n). Inputs have shape (n, ...),
+or if they are each member's `own`, (members, n, ...). `pull_back(slopes)` sets the leaves'
+gradients, given the slopes of the last outputs in training.
 """
 
 from __future__ import annotations
@@ -30,19 +36,7 @@ SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {  # of activations,
 }
 
 
-class Stack:
-    """What both kinds have; `leaves`, tensors (members, ...), are what an optimiser changes.
-
-    `outputs(inputs, own, training)` gives a tuple of the outputs of all members, (members, n, ...);
-    a single number has no axis of its own: (members, n). Inputs have shape (n, ...), or if they are
-    each member's `own`, (members, n, ...). `pull_back(slopes)` sets the leaves' gradients, given
-    the slopes of the last outputs in training. `state()` has all that outputs depend on.
-    """
-
-    leaves: list[Tensor]
-
-
-class HandStack(Stack):
+class HandStack:
     """Fully connected networks. Values have shape (members, units, n): samples come last."""
 
     def __init__(self, network: nn.Module, parameters: Parameters):
@@ -89,7 +83,7 @@ class HandStack(Stack):
                     dz = slope.mul_(torch.bmm(W.mT, dz))
 
 
-class AutogradStack(Stack):
+class AutogradStack:
     """Any network of the supported layers; PyTorch differentiates it."""
 
     def __init__(self, network: nn.Module, parameters: Parameters):
@@ -192,16 +186,12 @@ def dense_layers_of(network: nn.Module) -> list[nn.Module] | None:
     return layers if known and len(linear) == len(between) + 1 > 1 else None
 
 
-def stack(network: nn.Module, state: Parameters, sample: Tensor) -> Stack:
+def stack(network: nn.Module, state: Parameters, sample: Tensor) -> HandStack | AutogradStack:
     """Members with the architecture of `network` and the parameters and statistics `state`.
 
     On a few inputs, `sample`, shape (n, ...), the last member is compared with the network itself.
-
-    Raises
-    ------
-    ValueError
-        For a layer that can't be stacked, and for a network that computes something else when it is
-        stacked, since one of its operations mixes channels.
+    ValueError for a layer that can't be stacked, and if the network computes something else when it
+    is stacked, since one of its operations mixes channels.
     """
     built = (HandStack if dense_layers_of(network) else AutogradStack)(network, state)
     last = {name: values[-1] for name, values in state.items()}

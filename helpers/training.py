@@ -42,8 +42,7 @@ def truncated_normal_(
         if name.endswith("bias"):
             nn.init.constant_(parameter, bias)
         else:
-            cut = {"a": -2 * std, "b": 2 * std}
-            nn.init.trunc_normal_(parameter, mean=0.0, std=std, generator=generator, **cut)
+            nn.init.trunc_normal_(parameter, 0.0, std, -2 * std, 2 * std, generator)
 
 
 def initial_parameters(
@@ -108,6 +107,8 @@ def train(
 ) -> History:
     """Train one network per seed, all at once, on full batches or mini-batches.
 
+    ValueError for a layer that can't be stacked, and for settings that don't fit together.
+
     Parameters
     ----------
     make_network : function that returns an `nn.Module` of layers that `helpers.stacking` names
@@ -130,11 +131,6 @@ def train(
         None is PyTorch's own initialisation, with the seed for its global generator.
     snapshots_at : iterations at which to keep a copy of all parameters; 0: before the first update
     parallel : whether to deal the members out to the processor's cores; for large networks
-
-    Raises
-    ------
-    ValueError
-        For a layer that can't be stacked, and for settings that don't fit together.
     """
     task = SimpleNamespace(**locals())  # the arguments, by their names
     task.targets, task.snapshots_at = as_tuple(targets), frozenset(snapshots_at)
