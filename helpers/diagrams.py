@@ -62,17 +62,26 @@ def draw_network(
                     look["linewidth"] = 5 * abs(weight) / largest
                 axes.plot([i, i + 1], [low, high], **look, zorder=1)
     top = max(max(layer.values()) for layer in layers) + GAP
+    rows = 2 * top + 2 * GAP
+    room = 72 * axes.figure.get_figheight() * axes.get_position().height / rows  # points per row
     for i, (layer, size) in enumerate(zip(layers, sizes, strict=True)):
         for unit, height in layer.items():
-            axes.plot(i, height, "o", color="white", markeredgecolor="black", markersize=28)
+            axes.plot(
+                i,
+                height,
+                "o",
+                color="white",
+                markeredgecolor="black",
+                markersize=min(28, 0.85 * room),
+            )
             value = "" if values is None else values[i][unit]
             text = value if isinstance(value, str) else f"{value:z.2g}".replace("-", "−")
-            axes.text(i, height, text, ha="center", va="center", fontsize=8.5)
+            axes.text(i, height, text, ha="center", va="center", fontsize=min(9, 0.3 * room))
         if len(layer) < size:
             axes.text(i, 0, "⋮", ha="center", va="center", fontsize=18)
         if titles is not None:
-            axes.text(i, top, titles[i], ha="center", va="bottom")
-    axes.set(xlim=(-0.4, len(sizes) - 0.6), ylim=(-top, top + GAP))
+            axes.text(i, top + 0.1, titles[i], ha="center", va="bottom")
+    axes.set(xlim=(-0.4, len(sizes) - 0.6), ylim=(-top, top + 2 * GAP))
     axes.axis("off")
 
 

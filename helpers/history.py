@@ -53,10 +53,17 @@ class History:
         """Whether each member's stopping metric ever was 1; bool array, shape (members,)."""
         return np.isfinite(self.solved_at)
 
-    def curve(self, name: str) -> np.ndarray:
-        """One of `curves`, in which solved members keep their last value; KeyError for no name."""
+    def curve(self, name: str, after_end: str = "keep") -> np.ndarray:
+        """One curve of all members; `after_end="keep"` repeats a solved member's last value.
+
+        With "cut" it is NaN there. Another name is a KeyError, another word a ValueError.
+        """
         if name not in self.curves:
             raise KeyError(f"no curve {name!r}; this history has {sorted(self.curves)}")
+        if after_end not in ("keep", "cut"):
+            raise ValueError(f"after_end is 'keep' or 'cut', not {after_end!r}")
+        if after_end == "cut":
+            return self.curves[name]
         last = np.minimum(np.arange(self.iterations + 1), self.solved_at[:, None]).astype(int)
         return np.take_along_axis(self.curves[name], last, axis=1)
 

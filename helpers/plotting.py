@@ -15,7 +15,7 @@ import numpy as np
 from cycler import cycler
 from IPython.display import display
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from PIL import Image
@@ -84,7 +84,7 @@ def animate(
     Parameters
     ----------
     draw : function of one of `frames` that returns a figure
-        Best the same figure each time, its artists updated in place. It is closed at the end.
+        Best the same one each time, its artists updated in place. It is closed at the end.
     frames : iterable of 2 to 60 things
     alt : what is to be seen, in a sentence or two
     seconds : what it takes to play once
@@ -97,18 +97,23 @@ def animate(
     frames = list(frames)
     if not 2 <= len(frames) <= MAX_FRAMES:
         raise ValueError(f"{len(frames)} frames; expected 2 to {MAX_FRAMES}")
-    pictures = []
+    pictures, figures = [], set()
     for frame in frames:
         figure = draw(frame)
+        figures.add(figure)
         figure.canvas.draw()
         figure.set_layout_engine("none")  # else axes would move when a label changes its width
         pictures.append(np.array(figure.canvas.buffer_rgba())[..., :3])
-    plt.close(figure)
+    for figure in figures:
+        plt.close(figure)
     if len(sizes := {picture.shape for picture in pictures}) > 1:
         raise ValueError(f"draw returned figures of different sizes, in pixels: {sorted(sizes)}")
-    # One palette, from several frames: the file is small and no colour flickers.
+    # One palette, from several frames: the file is small, no colour flickers, and thin lines keep
+    # the house's colours.
     sample = np.concatenate([*pictures[:: -(-len(pictures) // 6)], pictures[-1]])
-    palette = Image.fromarray(sample).quantize(PALETTE)
+    house = [round(255 * part) for color in (*COLORS, "white") for part in to_rgb(color)]
+    palette = Image.fromarray(sample).quantize(PALETTE - len(house) // 3)
+    palette.putpalette([*palette.getpalette()[: 3 * PALETTE - len(house)], *house])
     dither = Image.Dither.NONE
     images = [Image.fromarray(p).quantize(palette=palette, dither=dither) for p in pictures]
     pauses = [1000 * seconds / len(images)] * (len(images) - 1) + [1000 * REST]

@@ -12,7 +12,8 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import
     from helpers.history import History
 
 RESULTS_MIME_TYPE = "application/vnd.deep-learning-basics.results+json"
-VERDICTS = ("right", "imprecise", "wrong")
+VERDICTS = ("right", "right, for another reason", "depends", "wrong", "cannot be reproduced")
+VERDICTS += ("imprecise",)  # until notebooks 04 to 07 say why instead
 
 
 class Claim(NamedTuple):
@@ -45,7 +46,7 @@ def show_report(notebook: str, claims: Sequence[Claim], results: Sequence[Result
         if not all(isinstance(text, str) and text.strip() for text in entry):
             raise ValueError(f"expected texts, none of them empty; found {entry}")
         if isinstance(entry, Claim) and entry.verdict not in VERDICTS:
-            raise ValueError(f"expected a verdict of {', '.join(VERDICTS)}; found {entry}")
+            raise ValueError(f"expected a verdict of {'; '.join(VERDICTS)}; found {entry}")
     report = {"notebook": notebook, "results": [result._asdict() for result in results]}
     report["claims"] = [claim._asdict() for claim in claims]
     table = markdown_table(("Setting", "Reports", "Measured here"), results) + "\n\n"

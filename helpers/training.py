@@ -75,13 +75,20 @@ def _build(make_network: Maker, seed: int = 0) -> nn.Module:
         return make_network()
 
 
+def network_of(make_network: Maker, parameters: Parameters, member: int) -> nn.Module:
+    """One member as a network of its own, in evaluation mode."""
+    state = {name: values[member] for name, values in parameters.items()}
+    network = _build(make_network).to(next(iter(state.values())))
+    network.load_state_dict(state, strict=False)  # batch normalisation's counter is not kept
+    return network.eval()
+
+
 def outputs_of(make_network: Maker, parameters: Parameters, inputs: Tensor) -> Any:
     """Outputs of all members for the same inputs, in evaluation mode, shape (members, n, ...).
 
     A single output has no axis of its own; a network with several outputs gives a tuple.
     """
-    network = _build(make_network).to(inputs.device, inputs.dtype)
-    networks = stack(network, parameters, inputs[:2])
+    networks = stack(_build(make_network).to(inputs), parameters, inputs[:2])
     parts = [networks.outputs(part) for part in inputs.split(EVALUATED_AT_ONCE)]
     return alone(tuple(torch.cat(outputs, 1) for outputs in zip(*parts, strict=True)))
 
@@ -146,8 +153,8 @@ def train(
     task.solved_at, task.diverged_at = np.full((2, members), np.inf)
     task.snapshots = {}
     start = initial_parameters(make_network, seeds, initialize).items()
-    task.parameters = {name: values.to(inputs.device, inputs.dtype) for name, values in start}
-    network = _build(make_network).to(inputs.device, inputs.dtype)
+    task.parameters = {name: values.to(inputs) for name, values in start}
+    network = _build(make_network).to(inputs)
     parts = np.array_split(np.arange(members), min(cpu_count(), members) if parallel else 1)
     groups = [_Group(task, network, members) for members in parts]
     Parallel(len(groups), prefer="threads")(delayed(group.train)() for group in groups)

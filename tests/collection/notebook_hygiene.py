@@ -7,23 +7,28 @@ is a sentence for whoever mends it.
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from nbformat import NotebookNode
 
-from tests.tools.execute_notebooks import INTERACTIVE_TAG, NOTEBOOK_METADATA
-from tests.tools.exercises import CHECK_TAG, SOLUTION_TAG, exercise_faults
-from tests.tools.notebook_tools import cell_tags, read_notebook, stored_report, stored_repository
+from tests.collection.notebook_form import ASSERTION, JOB_TAGS, LAST_SECTIONS, form_faults, images
+from tests.tools.execute_notebooks import NOTEBOOK_METADATA
+from tests.tools.exercises import SOLUTION_TAG, exercise_faults
+from tests.tools.notebook_tools import (
+    HIDDEN_TAG,
+    StoredNotebook,
+    cell_tags,
+    code_lines,
+    headings,
+    stored_metadata,
+    stored_report,
+    stored_repository,
+)
 
 MAX_BYTES = 2_000_000
-MAX_CODE_LINES = 20
-KNOWN_TAGS = {
-    *("setup", "imports", "implementation", "nbval-check-output"),
-    *(INTERACTIVE_TAG, SOLUTION_TAG, CHECK_TAG),
-}
-LAST_SECTIONS = ("Reports against measurements", "Further exercises")
+MAX_CODE_LINES, MAX_HIDDEN_LINES = 20, 30
+KNOWN_TAGS = JOB_TAGS | {SOLUTION_TAG, HIDDEN_TAG, "nbval-check-output"}
+FIRST_EDITIONS_LAST_SECTIONS = ("Reports against measurements", "Further exercises")
 # The setup cell's last line, because PyTorch reads the number of threads when it is imported.
 IMPORT_HELPERS = "import helpers  # noqa: E402, F401 - before torch: sets how many threads it takes"
 OWN_THREADS = re.compile(r"set_num_threads|threadpool|OMP_\w+")
@@ -35,8 +40,8 @@ MACHINE_PATH = re.compile(
 )
 BUNDLED_DIGITS = "Digits in use: bundled digits"  # how helpers.mnist describes them
 PROGRESS_BAR = re.compile(r"\d%\||\d\s?(?:it/s|s/it)\b|\r")
-ASSERTION = re.compile(r"^\s*assert\b|\bassert_\w+\(", re.MULTILINE)
 MINUTES = re.compile(r"\babout (\d+(?:\.\d+)?|one|a|half a) CPU minutes?\b")
+CAPTION = re.compile(r"# @title \S+")
 BADGE = re.compile(
     r"https://colab\.research\.google\.com/github/([^/\s]+/[^/\s]+)/blob/main/([^)\s]+)"
 )
@@ -44,32 +49,6 @@ BADGE_LINE = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
 REPOSITORY = re.compile(r'^REPOSITORY = "https://github\.com/([^"]+)"$', re.MULTILINE)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)[^)]*\)")
 CODE_OR_MATHS = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class StoredNotebook:
-    """A notebook's file and what was read from it."""
-
-    path: Path
-
-    @cached_property
-    def node(self) -> NotebookNode:
-        return read_notebook(self.path)
-
-    def cells(self, kind: str) -> list[tuple[int, NotebookNode]]:
-        """Return the cells of a type, each with its position in the notebook, counted from 1."""
-        return [(i, c) for i, c in enumerate(self.node.cells, start=1) if c.cell_type == kind]
-
-    @cached_property
-    def sections(self) -> list[tuple[str, list[NotebookNode]]]:
-        """Each ``## `` heading with its cell and those up to the next heading."""
-        sections: list[tuple[str, list[NotebookNode]]] = []
-        for cell in self.node.cells:
-            if cell.cell_type == "markdown":
-                sections += [(text, []) for text in headings(cell.source, level=2)]
-            if sections:
-                sections[-1][1].append(cell)
-        return sections
 
 
 def hygiene_faults(book: StoredNotebook) -> list[str]:
@@ -100,13 +79,6 @@ def link_faults(markdown: str, path: Path) -> list[str]:
     return faults
 
 
-def headings(markdown: str, level: int | None = None) -> list[str]:
-    """Return the texts of the headings outside code blocks, of one level or of all."""
-    marks = "#{1,6}" if level is None else "#" * level
-    text = re.sub(r"```.*?```", "", markdown, flags=re.DOTALL)
-    return re.findall(rf"^{marks} +(.+?) *$", text, re.MULTILINE)
-
-
 def _anchors(path: Path) -> set[str]:
     if path.suffix == ".ipynb":
         texts = [c.source for _, c in StoredNotebook(path).cells("markdown")]
@@ -128,8 +100,7 @@ def _output_texts(cell: NotebookNode) -> Iterator[str]:
 def _has_figure_or_assertion(cell: NotebookNode) -> bool:
     if cell.cell_type != "code":
         return False
-    figure = any("image/png" in output.get("data", {}) for output in cell.outputs)
-    return figure or bool(ASSERTION.search(cell.source))
+    return bool(images(cell) or ASSERTION.search(cell.source))
 
 
 def _check_execution(book: StoredNotebook) -> Iterator[str]:
@@ -170,11 +141,16 @@ def _check_file(book: StoredNotebook) -> Iterator[str]:
 
 def _check_code_cells(book: StoredNotebook) -> Iterator[str]:
     for i, cell in book.cells("code"):
-        count = sum(bool(line.strip()) for line in cell.source.splitlines())
-        if count > MAX_CODE_LINES and "setup" not in cell_tags(cell):
-            yield f"cell {i} has {count} lines, more than {MAX_CODE_LINES}"
+        count = len(code_lines(cell))
+        most = MAX_HIDDEN_LINES if HIDDEN_TAG in cell_tags(cell) else MAX_CODE_LINES
+        if count > most and "setup" not in cell_tags(cell):
+            yield f"cell {i} has {count} lines, more than {most}"
         for tag in set(cell_tags(cell)) - KNOWN_TAGS:
             yield f"cell {i} has the unknown tag {tag!r}"
+        if cell.metadata != stored_metadata(cell):
+            yield f"the metadata of cell {i} do not fit its tags; run tests.tools.execute_notebooks"
+        if HIDDEN_TAG in stored_metadata(cell).get("tags", ()) and not CAPTION.match(cell.source):
+            yield f"cell {i} is collapsed and its first line is no '# @title' with a caption"
         if found := OWN_THREADS.search(cell.source):
             yield f"cell {i} has {found.group()}: helpers/__init__.py alone sets the threads"
 
@@ -203,16 +179,16 @@ def _check_badge_and_setup(book: StoredNotebook) -> Iterator[str]:
 
 
 def _check_sections(book: StoredNotebook) -> Iterator[str]:
+    last = LAST_SECTIONS if book.is_second_edition else FIRST_EDITIONS_LAST_SECTIONS
     for heading, cells in book.sections:
-        if heading not in LAST_SECTIONS and not any(map(_has_figure_or_assertion, cells)):
+        if not heading.startswith(last) and not any(map(_has_figure_or_assertion, cells)):
             yield f"the section {heading!r} has neither a figure nor an assertion"
 
 
 def _check_end(book: StoredNotebook) -> Iterator[str]:
     last = tuple(heading for heading, _ in book.sections[-2:])
-    if last != LAST_SECTIONS:
-        yield f"the last two sections are {last}, not {LAST_SECTIONS}"
-        return
+    if not book.is_second_edition and last != FIRST_EDITIONS_LAST_SECTIONS:
+        yield f"the last two sections are {last}, not {FIRST_EDITIONS_LAST_SECTIONS}"
     report = stored_report(book.node)
     if report is None:
         yield "no cell stores the JSON of helpers.reporting.show_report"
@@ -241,5 +217,6 @@ CHECKS = (
     _check_sections,
     _check_end,
     _check_markdown,
-    lambda book: exercise_faults(book.node),
+    lambda book: exercise_faults(book.node, book.is_second_edition),
+    lambda book: form_faults(book) if book.is_second_edition else (),
 )

@@ -16,14 +16,16 @@ function inspectPage() {
 }
 
 function inspectCell(cell) {
-  const images = cell.querySelectorAll(".jp-Cell-outputWrapper img");
+  const images = [...cell.querySelectorAll(".jp-Cell-outputWrapper img")].filter(isDrawn);
   const prompt = cell.querySelector(".jp-InputPrompt")?.innerText ?? "";
   return {
     code: cell.classList.contains("jp-CodeCell"),
     count: Number(/\[(\d+)\]/.exec(prompt)?.[1] ?? 0),
     running: prompt.includes("*"),
     stderr: texts(cell, STDERR),
-    images: [...images].filter(isDrawn).length,
+    images: images.length,
+    moving: images.filter(isMoving).length,
+    caption: cell.querySelector(".jp-InputPlaceholder")?.innerText.trim() ?? "",
     maths: cell.querySelectorAll("mjx-container").length,
     faults: [...outputFaults(cell), ...mathFaults(cell), ...layoutFaults(cell)],
   };
@@ -32,6 +34,18 @@ function inspectCell(cell) {
 // Colab's badge comes from the network, which a test may not have.
 const isOurs = (image) => !/^https?:/.test(image.src) || image.src.startsWith(location.origin);
 const isDrawn = (image) => image.complete && image.naturalWidth > 0;
+
+// An animated PNG has a chunk of that name before its image data.
+function isMoving(image) {
+  const [kind, data] = image.src.split(";base64,");
+  return kind === "data:image/png" && atob(data).split("IDAT")[0].includes("acTL");
+}
+
+// Whether a fold is open, and whether it then shows more than its summary.
+function stateOf(summary) {
+  const fold = summary.closest("details");
+  return [fold.open, fold.innerText.trim() !== summary.innerText.trim()];
+}
 
 function outputFaults(cell) {
   const empty = [...cell.querySelectorAll("img")].filter((i) => isOurs(i) && !isDrawn(i));

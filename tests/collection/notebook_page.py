@@ -6,6 +6,7 @@ What is asked of the page itself is in ``notebook_page.js``.
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from nbformat import NotebookNode
 from selenium.common.exceptions import (
@@ -17,7 +18,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 
+from tests.collection.notebook_form import images, is_animated
+
 INSPECTION = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+FOLD_OPENS = [[False, False], [True, True]]  # before and after a click
 OPEN_SECONDS = 300
 REST_SECONDS = 30
 
@@ -55,13 +59,33 @@ class NotebookPage:
 
         wait_until(is_open, OPEN_SECONDS, lambda: f"{count} cells are expected: {self._state()}")
 
+    def closed_faults(self) -> list[str]:
+        """Return what is wrong before a run: captions of collapsed cells, folds; open all folds."""
+        found = []
+        for cell, seen in self._cells(self._inspect()):
+            hidden = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+            expected = cell.source.partition("\n")[0] if hidden else ""
+            if seen["caption"] != expected or (hidden and not expected.startswith("# @title ")):
+                found.append(f"{cell.id}: shows the caption {seen['caption']!r}, not {expected!r}")
+        for summary in self.window.find_elements(By.CSS_SELECTOR, ".jp-Notebook summary"):
+            before = self._ask("stateOf(arguments[0])", summary)
+            self._ask("arguments[0].scrollIntoView({block: 'center'})", summary)
+            summary.click()
+            if (states := [before, self._ask("stateOf(arguments[0])", summary)]) != FOLD_OPENS:
+                found.append(f"fold {summary.text!r}: (open, shows a text) is at first {states}")
+        return found
+
     def run_all(self, seconds: float) -> None:
         """Choose Run → Run All Cells and wait until every code cell ran and the page is at rest.
+
+        Collapsed cells are expanded first, since JupyterLab hides their numbers with their code.
 
         Raises `RunFailed` when the run stops at a cell, when JupyterLab asks something, for
         instance since the kernel died, and when the time is over. An error in the last cell is
         not raised, but among the `faults`.
         """
+        self._click_text(".lm-MenuBar-item", "View")
+        self._click_text(".lm-Menu-item", "Expand All Code")
         self._click_text(".lm-MenuBar-item", "Run")
         self._click_text(".lm-Menu-item", "Run All Cells")
         wait_until(self._has_run, seconds, lambda: f"not all cells ran: {self._state()}")
@@ -87,9 +111,11 @@ class NotebookPage:
         """Return what is wrong on the page after `run_all`, a sentence each, with the cell."""
         found = []
         for cell, seen in self._cells(self._inspect()):
-            stored = sum("image/png" in out.get("data", {}) for out in cell.get("outputs", []))
-            if seen["images"] < stored:
-                found.append(f"{cell.id}: {seen['images']} figures, {stored} are stored")
+            stored = [data for data, _ in images(cell)]
+            moving = sum(map(is_animated, stored))
+            if seen["images"] < len(stored) or seen["moving"] < moving:
+                drawn = f"{seen['images']} figures, of which {seen['moving']} move"
+                found.append(f"{cell.id}: {drawn}, {len(stored)} and {moving} are stored")
             found += [f"{cell.id}: {fault}" for fault in seen["faults"]]
         return found
 
@@ -111,7 +137,7 @@ class NotebookPage:
         )
 
     def _figure_of(self, handle: WebElement) -> str | None:
-        return self.window.execute_script(INSPECTION + "return figureOf(arguments[0])", handle)
+        return self._ask("figureOf(arguments[0])", handle)
 
     def _click_text(self, selector: str, text: str) -> None:
         """Click the element that shows this text as soon as it is there."""
@@ -141,4 +167,7 @@ class NotebookPage:
         return list(zip(self.notebook.cells, page["cells"], strict=True))
 
     def _inspect(self) -> dict:
-        return self.window.execute_script(INSPECTION + "return inspectPage()")
+        return self._ask("inspectPage()")
+
+    def _ask(self, expression: str, *arguments: WebElement) -> Any:
+        return self.window.execute_script(f"{INSPECTION}return {expression}", *arguments)

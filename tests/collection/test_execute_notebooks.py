@@ -11,12 +11,21 @@ from tests.collection.trial_notebook import write_notebook
 from tests.tools.execute_notebooks import NOTEBOOK_METADATA, main
 from tests.tools.notebook_tools import read_notebook
 
+COLLAPSED = {"cellView": "form", "jupyter": {"source_hidden": True}}
+PICTURE = """
+from IPython.display import Image, display
+
+display(Image(b"", width=9, alt="a line"))
+display(Image(b"", width=9))
+"""
 FULL_OF_WHAT_IS_NOT_STORED = [
     new_code_cell("print('a')\nprint('b', flush=True)\nprint('c')", id="first"),
     new_code_cell("import ipywidgets\nipywidgets.IntSlider()", metadata={"tags": ["interactive"]}),
     new_code_cell("import sys\nsys.executable", metadata={"collapsed": True, "tags": ["setup"]}),
     new_code_cell("import pathlib\npathlib.Path.cwd().name"),
-    new_code_cell("from IPython.display import Image, display\ndisplay(Image(b'', width=9))"),
+    new_code_cell(PICTURE, metadata={**COLLAPSED, "tags": ["hide-input", "figure"]}),
+    new_code_cell("# @title Draw\n\n" + "1\n" * 5, metadata={"tags": ["figure"]}),
+    new_code_cell("assert True", metadata={"tags": ["proof"]}),
 ]
 
 
@@ -33,13 +42,19 @@ def test_outputs_are_stored_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert path.read_bytes() == before
     assert main([str(path)]) == 0
     stored = read_notebook(path)
-    text, slider, executable, folder, image = stored.cells
+    text, slider, executable, folder, image, figure, proof = stored.cells
     assert stored.metadata == NOTEBOOK_METADATA
-    assert text.id == "first" and [cell.execution_count for cell in stored.cells] == [1, 2, 3, 4, 5]
+    assert text.id == "first"
+    assert [cell.execution_count for cell in stored.cells] == list(range(1, 8))
     assert [output.text for output in text.outputs] == ["a\nb\nc\n"]
     assert slider.outputs == [] and slider.metadata == {"tags": ["interactive"]}
     assert executable.outputs[0].data["text/plain"] == repr(sys.executable)
-    assert executable.metadata == {"tags": ["setup"]} and image.outputs[0].metadata == {}
+    alt = {"image/png": {"alt": "a line"}}
+    assert [output.metadata for output in image.outputs] == [alt, {}]
+    # Collapsed by their tags alone: the picture has but three lines.
+    assert image.metadata == {"tags": ["figure"]} and text.metadata == {}
+    for cell, tag in ((executable, "setup"), (figure, "figure"), (proof, "proof")):
+        assert cell.metadata == {**COLLAPSED, "tags": [tag, "hide-input"]}
     assert folder.outputs[0].data["text/plain"] == repr(tmp_path.name)
 
 

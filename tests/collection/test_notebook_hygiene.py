@@ -10,10 +10,21 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from helpers.mnist import load_mnist
-from tests.collection.notebook_hygiene import StoredNotebook, hygiene_faults, setup_source
-from tests.tools.notebook_tools import cell_tags, notebook_paths, read_notebook, stored_repository
+from tests.collection.notebook_hygiene import hygiene_faults, setup_source
+from tests.collection.trial_notebook import lesson, write_notebook
+from tests.tools.notebook_tools import (
+    StoredNotebook,
+    cell_tags,
+    notebook_paths,
+    read_notebook,
+    stored_metadata,
+    stored_report,
+    stored_repository,
+)
 
 FIRST = notebook_paths()[0]
+Damage = Callable[[NotebookNode], object]
+COLLAPSED = {"jupyter": {"source_hidden": True}, "tags": ["check"]}
 WIDGET = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "Slider"}
 each_notebook = pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem)
 
@@ -40,7 +51,12 @@ def tagged(book: NotebookNode, tag: str) -> NotebookNode:
     return next(c for c in book.cells if c.cell_type == "code" and tag in cell_tags(c))
 
 
-def add(text: str, tag: str = "imports") -> Callable[[NotebookNode], object]:
+def saying(book: NotebookNode, text: str) -> NotebookNode:
+    """Return the first cell whose source has a text."""
+    return next(cell for cell in book.cells if text in cell.source)
+
+
+def add(text: str, tag: str = "implementation") -> Damage:
     """Return a damage: text at the end of the first cell with a tag, or of the title."""
 
     def damage(book: NotebookNode) -> None:
@@ -50,18 +66,39 @@ def add(text: str, tag: str = "imports") -> Callable[[NotebookNode], object]:
     return damage
 
 
-def store(kind: str, **fields: object) -> Callable[[NotebookNode], object]:
+def store(kind: str, **fields: object) -> Damage:
     """Return a damage: one more output of the imports."""
     return lambda book: tagged(book, "imports").outputs.append(new_output(kind, **fields))
 
 
-def replace(old: str, new: str) -> Callable[[NotebookNode], object]:
+def replace(old: str, new: str) -> Damage:
     """Return a damage: another text, wherever it stands in the sources."""
 
     def damage(book: NotebookNode) -> None:
-        assert any(old in cell.source for cell in book.cells), f"no cell has {old!r}"
+        assert saying(book, old)
         for cell in book.cells:
             cell.source = cell.source.replace(old, new)
+
+    return damage
+
+
+def tag(old: str, *new: str) -> Damage:
+    """Return a damage: other tags of the first cell with a tag, and the metadata that fit them."""
+
+    def damage(book: NotebookNode) -> None:
+        cell = next(cell for cell in book.cells if old in cell_tags(cell))
+        cell.metadata = {"tags": [*new]}
+        cell.metadata = stored_metadata(cell)
+
+    return damage
+
+
+def repeat(text: str, times: int) -> Damage:
+    """Return a damage: the cell with a text, more often."""
+
+    def damage(book: NotebookNode) -> None:
+        place = book.cells.index(saying(book, text))
+        book.cells[place:place] = times * [book.cells[place]]
 
     return damage
 
@@ -84,31 +121,74 @@ DAMAGES = [
     (add(r' # "C:\\Users\\me"'), r"a path of one machine: C:\\Users"),
     (lambda book: book.metadata.language_info.pop("file_extension", 0), "its metadata are not"),
     (add(20 * "\n1 + 1"), "lines, more than 20"),
-    (lambda book: tagged(book, "imports").metadata.tags.append("seutp"), "the unknown tag 'seutp'"),
+    (tag("experiment", "experiment", "seutp"), "the unknown tag 'seutp'"),
     (add("\ntorch.set_num_threads(2)"), "has set_num_threads: helpers/__init__.py alone"),
-    (replace("# ", ""), "starts with a '# ' heading"),
+    (lambda book: book.cells[0].update(source="Title"), "starts with a '# ' heading"),
     (replace("CPU minute", "minute"), "does not state 'about N CPU minutes'"),
     (replace("colab.research", "colab"), "the Colab badge opens []"),
-    (replace(f"main/notebooks/{FIRST.name}", "main/notebooks/02.ipynb"), "the Colab badge opens"),
+    (replace("main/notebooks/01_trial", "main/notebooks/02"), "the Colab badge opens"),
     (replace(f"github/{stored_repository()}", "github/some/body"), "the Colab badge opens"),
     (replace(f"com/{stored_repository()}", "com/some/body"), "the setup cell clones"),
-    (lambda book: tagged(book, "imports").metadata.tags.append("setup"), "is not the one cell"),
+    (tag("imports", "imports", "setup"), "is not the one cell"),
     (add("\nimport torch", "setup"), "the setup cell does not end with the line import helpers"),
     (without_figures_and_assertions, "has neither a figure nor an assertion"),
     (without_figures_and_assertions, "no cell stores the JSON"),
-    (lambda book: book.cells.pop(), "the last two sections are"),
     (add("[x](none.ipynb)", "title"), "the link none.ipynb names no existing file"),
     (add("[x](#None)", "title"), "the link #None names no existing heading"),
     (add("![ ](../README.md)", "title"), "an image without alt text"),
     (replace("**Exercise 1", "**Exercise 2"), "the exercises are numbered [2, 2"),
     (lambda book: book.cells.remove(tagged(book, "check")), "must follow each other"),
     (lambda book: tagged(book, "solution").update(source="x = 1"), "that defines no function"),
+    # What the second edition alone asks for:
+    (replace("5 (open)", "5"), "has 5 exercises with code and 0 open"),
+    (replace("<summary>Hint", "<summary>Answer"), "Add 1: the statement has not one fold with a"),
+    (lambda book: tagged(book, "setup").metadata.pop("cellView"), "do not fit its tags"),
+    (lambda book: tagged(book, "check").update(metadata=COLLAPSED), "do not fit its tags"),
+    (replace("# @title Draw both", "# Draw both"), "its first line is no '# @title'"),
+    (repeat("## Where to go next", 55), "cells before the appendix, at most 75 are wanted"),
+    (repeat("def square", 80), "lines of code on show, at most 400 are wanted"),
+    (repeat("assert add_1", 20), "code cells on show without output, at most 20 are wanted"),
+    (add(11 * "\n1 + 1"), "on show before the first picture, at most 15 are wanted"),
+    (tag("experiment", "nbval-check-output"), "has the jobs [], not one of"),
+    (tag("experiment", "experiment", "figure"), "has the jobs ['experiment', 'figure']"),
+    (replace("assert gap", "gap"), "is a proof that asserts nothing"),
+    (add("  # fmt: skip"), "has a 'fmt: skip'"),
+    (add('\nprint(f"**Takeaway.** {4}")'), "has an answer or a takeaway in its code"),
+    (replace("widths = [3", "widths = [gap + 3"), "needs gap, which only a proof defines"),
+    (lambda book: tagged(book, "figure").outputs[0].update(metadata={}), "an image without alt"),
+    (lambda book: tagged(book, "figure").update(outputs=[]), "no cell stores an animation"),
+    (replace("draw_graph(", "draw("), "no cell draws a diagram"),
+    (replace("</summary>\n\nThe slope", "</summary>\nThe slope"), "belongs to no fold"),
+    (replace("</details>\n\nAnd now", "And now"), "belongs to no fold"),
+    (replace("<summary>Derivation", "<summary>Skip"), "'<details><summary>Skip</summary>' belongs"),
+    (replace("The slope of", "The [slope](02.ipynb) of"), "a link in the fold 'Derivation'"),
+    (tag("solution"), "an answer or a takeaway, and not the tag 'solution'"),
+    (tag("solution", "solutoin"), "the tags of a text are ['solutoin']"),
+    (replace("**Answer.** The", "**Takeaway.** It.\n\n**Answer.** The"), "before the answer"),
+    (replace("## Exercises", "Now\n\n## Exercises"), "heading does not start a cell"),
+    (replace("## Where to go next", "## Further exercises"), "the last three sections are"),
+    (
+        lambda book: book.cells.remove(saying(book, "*Wrong2")),
+        "'Right or wrong?' has 3 folded answers",
+    ),
+    (replace("## Appendix", "## Annex"), "the last three sections are"),
+    (lambda book: book.cells.insert(4, book.cells.pop()), "they belong into the appendix"),
+    (
+        lambda book: stored_report(book)["claims"][0].update(verdict="imprecise"),
+        "'imprecise' is no verdict of the second edition",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("damage", "fault"), DAMAGES, ids=[fault for _, fault in DAMAGES])
-def test_a_damage_is_seen(damage: Callable[[NotebookNode], object], fault: str) -> None:
-    book = StoredNotebook(FIRST)
+def test_a_damage_is_seen(damage: Damage, fault: str, tmp_path: Path) -> None:
+    path = write_notebook(lesson(), tmp_path)
+    assert hygiene_faults(StoredNotebook(path)) == []
+    book = StoredNotebook(path)
     damage(book.node)
-    seen = set(hygiene_faults(book)) - set(hygiene_faults(StoredNotebook(FIRST)))
-    assert any(fault in text for text in seen), seen
+    assert any(fault in text for text in hygiene_faults(book)), hygiene_faults(book)
+
+
+def test_a_notebook_of_the_first_edition_keeps_its_last_sections(tmp_path: Path) -> None:
+    faults = hygiene_faults(StoredNotebook(write_notebook(lesson(), tmp_path, "04_trial")))
+    assert any("the last two sections are" in fault for fault in faults)

@@ -8,7 +8,7 @@ import pytest
 from tests.collection.notebook_hygiene import BADGE, MINUTES, link_faults
 from tests.tools.gallery import FOLDER, PICTURES, Picture, stored_picture
 from tests.tools.notebook_tools import PROJECT, notebook_paths, read_notebook, stored_repository
-from tests.tools.results_table import README, START, results_section
+from tests.tools.results_table import README, START, results_section, verdicts_text
 
 TEXT = README.read_text(encoding="utf-8")
 CI = (PROJECT / ".ci" / "run").read_text(encoding="utf-8")
@@ -18,6 +18,11 @@ PINNED = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 def test_results_are_those_that_the_notebooks_store() -> None:
     assert results_section() in TEXT, "run `python -m tests.tools.results_table`"
+
+
+def test_each_verdict_that_occurs_is_counted() -> None:
+    text = verdicts_text(["wrong", "right, for another reason", "wrong"])
+    assert text.endswith("find 1 *right, for another reason*; 2 *wrong*.") and "Of 3 claims" in text
 
 
 @pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.collection.notebook_hygiene import StoredNotebook, setup_source
+from tests.collection.notebook_hygiene import setup_source
 from tests.tools.colab import STAND_IN, colab_environment, make_repository
-from tests.tools.notebook_tools import NOTEBOOKS, PROJECT, notebook_paths
+from tests.tools.notebook_tools import NOTEBOOKS, PROJECT, StoredNotebook, notebook_paths
 
 SETUP = setup_source(StoredNotebook(notebook_paths()[0]))
 IMPORTED = re.compile(r"^\s*(?:import|from(?=\s[\w.]+ import\b)) (\w+)", re.MULTILINE)

@@ -62,7 +62,11 @@ def test_one_output_has_the_table_and_the_same_rows_as_json(shown):
         ([CLAIM], [Result("a", "b", 9712)], "expected texts, none of them empty; found .*9712"),
         ([CLAIM], [Result("a", " ", "c")], "expected texts"),
         ([Claim("2017", "", "right", "b")], [RESULT], "expected texts"),
-        ([Claim("2017", "a", "so-so", "b")], [RESULT], "a verdict of right, .*; found .*so-so"),
+        (
+            [Claim("2017", "a", "so-so", "b")],
+            [RESULT],
+            "a verdict of right; right, for .*; found .*so-so",
+        ),
         ([], [RESULT], "expected claims and results; found 0 and 1"),
         ([CLAIM], [], "expected claims and results; found 1 and 0"),
     ],

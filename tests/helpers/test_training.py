@@ -17,7 +17,7 @@ from helpers.objectives import (
     cross_entropy,
     squared_error,
 )
-from helpers.training import initial_parameters, outputs_of, train, truncated_normal_
+from helpers.training import initial_parameters, network_of, outputs_of, train, truncated_normal_
 
 SEEDS = range(6)
 GENERATOR = torch.Generator().manual_seed(5)
@@ -270,7 +270,7 @@ def test_an_ended_member_keeps_its_last_values_and_snapshots(parallel, monkeypat
     assert longest == history.iterations > end  # nobody trains on
     assert history.curve("accuracy")[first, end:].min() == 1
     assert (history.curve("loss")[first, end:] == history.curves["loss"][first, end]).all()
-    assert np.isnan(history.curves["loss"][first, end + 1 :]).all()
+    assert np.isnan(history.curve("loss", "cut")[first, end + 1 :]).all()
     for moment, snapshot in history.snapshots.items():
         for member in np.flatnonzero(history.solved_at < moment):
             for name, values in snapshot.items():
@@ -339,6 +339,8 @@ def test_a_snapshot_is_the_network_at_that_time_and_gives_outputs_in_evaluation_
         expected = plain_loop(Residual, *task, batch_size=5)[1].eval()(unseen).detach()
         found = outputs_of(Residual, parameters, unseen)[2]
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+        alone = network_of(Residual, parameters, 2)(unseen).detach()
+        torch.testing.assert_close(alone, expected, atol=1e-4, rtol=0)
 
 
 def test_batch_normalisation_is_in_the_right_mode_on_every_core(monkeypatch):
@@ -444,6 +446,8 @@ def test_unknown_curves_are_explained():
     history = solving(SEEDS, iterations=1)
     with pytest.raises(KeyError, match="no curve 'acuracy'; this history has"):
         history.curve("acuracy")
+    with pytest.raises(ValueError, match="'keep' or 'cut', not 'drop'"):
+        history.curve("loss", "drop")
 
 
 def test_losses_are_pytorchs_and_stay_finite_where_outputs_are_sure():

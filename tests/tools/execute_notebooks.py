@@ -23,7 +23,13 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from traitlets import default
 
-from tests.tools.notebook_tools import cell_tags, notebook_paths, read_notebook, write_notebook
+from tests.tools.notebook_tools import (
+    cell_tags,
+    notebook_paths,
+    read_notebook,
+    stored_metadata,
+    write_notebook,
+)
 
 # What Jupyter writes, without the versions that differ between machines. Without the file's
 # extension, nbconvert would make a .txt of a notebook.
@@ -110,16 +116,17 @@ def run_notebook(
 
 
 def clean_notebook(notebook: NotebookNode) -> None:
-    """Remove, in place, what differs from run to run or needs a live kernel."""
+    """Remove, in place, what differs from run to run or needs a live kernel; collapse by tag."""
     notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     for cell in notebook.cells:
-        tags = cell_tags(cell)
-        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
-        if INTERACTIVE_TAG in tags:
+        cell.metadata = nbformat.from_dict(stored_metadata(cell))
+        if INTERACTIVE_TAG in cell_tags(cell):
             cell.outputs = []
         for output in cell.get("outputs", []):
             if output.output_type in ("display_data", "execute_result"):
-                output.metadata = nbformat.from_dict({})
+                alt = output.metadata.get("image/png", {}).get("alt")
+                kept = {"image/png": {"alt": alt}} if alt else {}
+                output.metadata = nbformat.from_dict(kept)
 
 
 def execute_notebook(path: Path, timeout: int, write: bool) -> None:

@@ -2,7 +2,8 @@
 
 ``python -m tests.tools.exercise_edition FOLDER`` writes a notebook of the same name for each of the
 project's into FOLDER. The code of a solution becomes a stub, an answer becomes a place to write
-one, and above each check stands what it prints and shows when the solution is right.
+one, and above each check stands what it prints and shows when the solution is right. Proofs and
+judgements of claims, which say what was found, are left out, and so is the appendix.
 """
 
 import argparse
@@ -15,11 +16,15 @@ from pathlib import Path
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from tests.collection.notebook_hygiene import BADGE_LINE, headings
+from tests.collection.notebook_hygiene import BADGE_LINE
 from tests.tools.exercises import SOLUTION_TAG, STATEMENT, find_exercises, stub
+from tests.tools.folds import without_answers
 from tests.tools.notebook_tools import (
+    APPENDIX,
+    LEFT_OUT_TAGS,
     PROJECT,
     cell_tags,
+    headings,
     notebook_paths,
     read_notebook,
     stored_repository,
@@ -40,12 +45,18 @@ def edition(notebook: NotebookNode, original: str) -> NotebookNode:
     exercises = {exercise.solution: exercise for exercise in find_exercises(notebook)}
     cells, section = [], ""
     for position, cell in enumerate(made.cells):
+        if not LEFT_OUT_TAGS.isdisjoint(cell_tags(cell)):
+            continue
         cells.append(cell)
         if cell.cell_type == "markdown":
             section = next(reversed(headings(cell.source, level=2)), section)
             _prepare_text(cell, f"{original}#{section.replace(' ', '-')}")
         else:
             cell.outputs, cell.execution_count = [], None
+        if section.startswith(APPENDIX):
+            solved = f"[the executed notebook]({original}#{section.replace(' ', '-')})"
+            cell.source = f"## {section}\n\nProofs and the table of claims are in {solved}."
+            break
         if exercise := exercises.get(position):
             cell.source = stub(cell.source, exercise)
             cells.append(expected_cell(notebook.cells[exercise.check]))
@@ -66,7 +77,8 @@ def expected_cell(check: NotebookNode) -> NotebookNode:
             parts.append(data["text/markdown"])
         elif "image/png" in data:
             picture = data["image/png"].replace("\n", "")
-            parts.append(f"![the figure of the check](data:image/png;base64,{picture})")
+            alt = output.metadata.get("image/png", {}).get("alt", "the figure of the check")
+            parts.append(f"![{alt}](data:image/png;base64,{picture})")
         else:
             text = output.get("text", data.get("text/plain", ""))
             parts.append(f"```text\n{text.rstrip()}\n```")
@@ -115,7 +127,9 @@ def solution_link(path: Path, folder: Path) -> str:
 def _prepare_text(cell: NotebookNode, solution: str) -> None:
     if SOLUTION_TAG in cell_tags(cell):
         cell.source = f"**Your answer here.** ([The notebook's answer]({solution}))"
-    elif STATEMENT.match(cell.source):
+        return
+    cell.source = without_answers(cell.source)
+    if (statement := STATEMENT.match(cell.source)) and not statement[2]:
         cell.source += f"\n\n([Solution]({solution}))"
 
 

@@ -2,7 +2,8 @@
 
 The statement is a markdown cell that starts with ``**Exercise N: title.**``; the next cell is the
 code with the tag ``solution``, and the one after it the code with the tag ``check``. A check needs
-nothing but the cells before it that import or implement, so that it runs in a moment.
+nothing but the cells before it that import or implement, so that it runs in a moment. An open
+exercise, ``**Exercise N (open): title.**``, is a statement alone.
 """
 
 import ast
@@ -12,11 +13,12 @@ from dataclasses import dataclass
 
 from nbformat import NotebookNode
 
+from tests.tools.folds import folds
 from tests.tools.notebook_tools import cell_tags
 
 SOLUTION_TAG, CHECK_TAG = "solution", "check"
 DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
-STATEMENT = re.compile(r"\*\*Exercise (\d+): (.+?)\.\*\*")
+STATEMENT = re.compile(r"\*\*Exercise (\d+)( \(open\))?: (.+?)[.?!]\*\*")
 
 
 @dataclass(frozen=True)
@@ -40,23 +42,32 @@ class Exercise:
         return f"Exercise {self.number}: {self.title}"
 
 
-def find_exercises(notebook: NotebookNode) -> list[Exercise]:
-    """Return the exercises of a notebook in their order."""
+def find_exercises(notebook: NotebookNode, with_open: bool = False) -> list[Exercise]:
+    """Return the exercises of a notebook in their order: those with code, or the open ones, too."""
     found = []
     for position, cell in enumerate(notebook.cells):
         match = STATEMENT.match(cell.source) if cell.cell_type == "markdown" else None
-        if match:
-            found.append(Exercise(int(match[1]), match[2], position))
+        if match and (with_open or not match[2]):
+            found.append(Exercise(int(match[1]), match[3], position))
     return found
 
 
-def exercise_faults(notebook: NotebookNode) -> Iterator[str]:
+def exercise_faults(notebook: NotebookNode, second_edition: bool) -> Iterator[str]:
     """Yield what keeps a notebook's exercises from becoming an edition."""
-    exercises = find_exercises(notebook)
-    if len(exercises) < 3:
+    exercises, every = find_exercises(notebook), find_exercises(notebook, with_open=True)
+    if second_edition:
+        if not 5 <= len(every) <= 6 or len(exercises) < 4 or len(exercises) == len(every):
+            yield (
+                f"the notebook has {len(exercises)} exercises with code and "
+                f"{len(every) - len(exercises)} open; at least 4 and 1 are expected, 5 or 6 in all"
+            )
+        for exercise in exercises:
+            if len(folds(notebook.cells[exercise.statement].source, "Hint")) != 1:
+                yield f"{exercise.name}: the statement has not one fold with a hint"
+    elif len(exercises) < 3:
         yield f"the notebook has {len(exercises)} exercises, at least 3 are expected"
-    numbers = [exercise.number for exercise in exercises]
-    if numbers != list(range(1, len(exercises) + 1)):
+    numbers = [exercise.number for exercise in every]
+    if numbers != list(range(1, len(every) + 1)):
         yield f"the exercises are numbered {numbers}"
     for tag in (SOLUTION_TAG, CHECK_TAG):
         expected = {getattr(exercise, tag) for exercise in exercises}

@@ -4,20 +4,18 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.collection.notebook_hygiene import StoredNotebook
-from tests.tools.notebook_tools import NOTEBOOKS
+from tests.tools.notebook_tools import NOTEBOOKS, read_notebook
 
 FOLDER = NOTEBOOKS / "gallery"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of a notebook: the `number`-th, from 1, of the section that begins like that."""
+    """The last figure of a notebook's cell, which is named by its id or by its caption."""
 
     file: str
     notebook: str
-    section: str
-    number: int
+    cell: str
 
     @property
     def path(self) -> Path:
@@ -25,26 +23,26 @@ class Picture:
 
 
 PICTURES = (
-    Picture("surfaces", "01_loss_and_gradient_surfaces", "See the five surfaces", 1),
-    Picture("regions", "05_scalar_backpropagation", "Does it learn?", 2),
-    Picture("iterations", "02_fully_connected_network", "How many iterations does each", 2),
-    Picture("speed", "06_mnist_backpropagation", "How fast is each version?", 1),
-    Picture("hidden_plane", "03_xor_perceptron", "Watch the hidden layer bend", 1),
-    Picture("equal_cost", "07_mnist_classifiers", "Is ResNet-18 better?", 1),
+    Picture("surfaces", "01_loss_and_gradient_surfaces", "01-027"),
+    Picture("regions", "05_scalar_backpropagation", "05-072"),
+    Picture("iterations", "02_fully_connected_network", "02-039"),
+    Picture("speed", "06_mnist_backpropagation", "06-056"),
+    Picture("hidden_plane", "03_xor_perceptron", "03-048"),
+    Picture("equal_cost", "07_mnist_classifiers", "07-119"),
 )
 
 
 def stored_picture(picture: Picture) -> bytes:
     """Return a figure's PNG as its notebook stores it."""
-    sections = StoredNotebook(NOTEBOOKS / f"{picture.notebook}.ipynb").sections
-    (cells,) = [cells for heading, cells in sections if heading.startswith(picture.section)]
     figures = [
         output.data["image/png"]
-        for cell in cells
+        for cell in read_notebook(NOTEBOOKS / f"{picture.notebook}.ipynb").cells
+        if picture.cell in (cell.id, cell.source.partition("\n")[0].removeprefix("# @title "))
         for output in cell.get("outputs", [])
         if "image/png" in output.get("data", {})
     ]
-    return base64.b64decode(figures[picture.number - 1])
+    assert figures, f"{picture} is not stored"
+    return base64.b64decode(figures[-1])
 
 
 if __name__ == "__main__":

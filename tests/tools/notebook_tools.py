@@ -2,9 +2,12 @@
 
 import linecache
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -15,7 +18,14 @@ from helpers.reporting import RESULTS_MIME_TYPE
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = PROJECT / "notebooks"
+# The notebooks in the form of the second edition; the others still have that of the first.
+SECOND_EDITION = frozenset({"01", "02", "03"})
 TAUGHT_TAGS = frozenset({"imports", "implementation"})
+COLLAPSED_TAGS = frozenset({"setup", "imports", "proof", "report"})
+LEFT_OUT_TAGS = frozenset({"proof", "report"})  # of the edition with exercises
+FIGURE_LINES = 5  # a cell with the tag ``figure`` and more lines is collapsed, too
+HIDDEN_TAG = "hide-input"
+APPENDIX = "Appendix"  # how the heading of a notebook's last section begins
 
 
 def stored_repository() -> str:
@@ -51,6 +61,25 @@ def cell_tags(cell: NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
+def code_lines(cell: NotebookNode) -> list[str]:
+    """Return the lines of a cell that are not blank."""
+    return [line for line in cell.source.splitlines() if line.strip()]
+
+
+def stored_metadata(cell: NotebookNode) -> dict[str, object]:
+    """Return what is stored of a cell's metadata: its tags, and what collapses its code.
+
+    The tags say whether it is collapsed. JupyterLab and VS Code read ``source_hidden``, Colab
+    ``cellView``, and Jupyter Book the tag ``hide-input``.
+    """
+    tags = [tag for tag in cell_tags(cell) if tag != HIDDEN_TAG]
+    long_figure = "figure" in tags and len(code_lines(cell)) > FIGURE_LINES
+    if cell.cell_type == "code" and (long_figure or not COLLAPSED_TAGS.isdisjoint(tags)):
+        hidden = {"cellView": "form", "jupyter": {"source_hidden": True}}
+        return {**hidden, "tags": [*tags, HIDDEN_TAG]}
+    return {"tags": tags} if tags else {}
+
+
 def is_taught(cell: NotebookNode) -> bool:
     """Say whether a cell imports or implements: what tests and exercises' checks need."""
     return not TAUGHT_TAGS.isdisjoint(cell_tags(cell))
@@ -63,6 +92,52 @@ def stored_report(notebook: NotebookNode) -> dict | None:
             if RESULTS_MIME_TYPE in output.get("data", {}):
                 return output.data[RESULTS_MIME_TYPE]
     return None
+
+
+@dataclass(frozen=True)
+class StoredNotebook:
+    """A notebook's file and what was read from it."""
+
+    path: Path
+
+    @cached_property
+    def node(self) -> NotebookNode:
+        return read_notebook(self.path)
+
+    @property
+    def is_second_edition(self) -> bool:
+        return self.path.name[:2] in SECOND_EDITION
+
+    @property
+    def appendix(self) -> int:
+        """How many cells stand before the appendix."""
+        cells = self.node.cells
+        appendix = next((found for text, found in self.sections if text.startswith(APPENDIX)), [])
+        return next(
+            (i for i, cell in enumerate(cells) if appendix and cell is appendix[0]), len(cells)
+        )
+
+    def cells(self, kind: str) -> list[tuple[int, NotebookNode]]:
+        """Return the cells of a type, each with its position in the notebook, counted from 1."""
+        return [(i, c) for i, c in enumerate(self.node.cells, start=1) if c.cell_type == kind]
+
+    @cached_property
+    def sections(self) -> list[tuple[str, list[NotebookNode]]]:
+        """Each ``## `` heading with its cell and those up to the next heading."""
+        sections: list[tuple[str, list[NotebookNode]]] = []
+        for cell in self.node.cells:
+            if cell.cell_type == "markdown":
+                sections += [(text, []) for text in headings(cell.source, level=2)]
+            if sections:
+                sections[-1][1].append(cell)
+        return sections
+
+
+def headings(markdown: str, level: int | None = None) -> list[str]:
+    """Return the texts of the headings outside code blocks, of one level or of all."""
+    marks = "#{1,6}" if level is None else "#" * level
+    text = re.sub(r"```.*?```", "", markdown, flags=re.DOTALL)
+    return re.findall(rf"^{marks} +(.+?) *$", text, re.MULTILINE)
 
 
 def load_implementation(name: str) -> SimpleNamespace:

@@ -5,6 +5,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 
 from helpers.reporting import VERDICTS, markdown_table
 from tests.tools.notebook_tools import PROJECT, notebook_paths, read_notebook, stored_report
@@ -26,11 +27,16 @@ def results_section() -> str:
         for report in reports
         for result in report["results"]
     ]
-    verdicts = Counter(claim["verdict"] for report in reports for claim in report["claims"])
-    counts = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS)
+    verdicts = (claim["verdict"] for report in reports for claim in report["claims"])
     table = markdown_table(("Notebook", "Setting", "Reports", "Measured here"), rows)
-    total = f"Of {verdicts.total()} claims in the reports, the notebooks find {counts}."
-    return f"{START}\n{table}\n\n{total}\n{END}"
+    return f"{START}\n{table}\n\n{verdicts_text(verdicts)}\n{END}"
+
+
+def verdicts_text(verdicts: Iterable[str]) -> str:
+    """Return how many claims there are, and how many of each verdict that occurs."""
+    counted = Counter(verdicts)
+    counts = [f"{counted[verdict]} *{verdict}*" for verdict in VERDICTS if verdict in counted]
+    return f"Of {counted.total()} claims in the reports, the notebooks find {'; '.join(counts)}."
 
 
 if __name__ == "__main__":
