@@ -13,8 +13,8 @@ The files have the layout of the course's own arrays, so that those can be loade
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,8 +31,7 @@ REMEDY = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class ImageSet:
+class ImageSet(NamedTuple):
     """A set "random", "line" or "detection": arrays as listed above; 0 is black, 1 is white."""
 
     name: str

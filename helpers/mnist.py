@@ -7,9 +7,9 @@ Without a network, scikit-learn's digits (Alpaydin and Kaynak, 1998: 8 x 8) stan
 import gzip
 import hashlib
 import os
-from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pooch
@@ -42,19 +42,14 @@ HOW_TO_GET_MNIST = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class LabelledImages:
+class LabelledImages(NamedTuple):
     """Images, shape (n, 28, 28), uint8, 0 (paper) to 255 (ink); labels, shape (n,), int64, 0–9."""
 
     images: np.ndarray
     labels: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.labels)
 
-
-@dataclass(frozen=True, eq=False)
-class DigitSet:
+class DigitSet(NamedTuple):
     """Handwritten digits: "MNIST" or "bundled digits", and a text that says which, and why."""
 
     name: str

@@ -143,7 +143,6 @@ def _function_of(layer: nn.Module) -> Callable | None:
         return _conv2d
     if type(layer) is nn.BatchNorm2d and layer.affine and layer.track_running_stats:
         return _batch_norm
-    return None
 
 
 def _linear(layer: nn.Linear, x: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Train one network from many seeds at once, each with its own history.
 
 `train` runs the usual loop (outputs, loss, gradient, step) over a stack of networks, see
-`helpers.stacking`. A member that is solved or has diverged leaves the stack, so that it costs no
-more. Members never meet: what becomes of one does not depend on which others are trained beside it.
+`helpers.stacking`. A member that is solved or has diverged leaves the stack, and costs no more.
+What becomes of one does not depend on which others are trained beside it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,12 @@ Maker = Callable[[], nn.Module]
 Initializer = Callable[[nn.Module, torch.Generator], None]
 
 GLOBAL_GENERATOR = Lock()  # PyTorch has one for all threads
-EVALUATED_AT_ONCE = 1000  # samples
 
 
 def truncated_normal_(
     network: nn.Module, generator: torch.Generator, std: float = 0.1, bias: float = 0.1
 ) -> None:
-    """Initialise `network` in place: each bias to `bias`, weights from a truncated normal.
-
-    Their density is that of N(0, std²), restricted to [-2 std, 2 std].
-    """
+    """Initialise `network` in place: biases to `bias`, weights from N(0, std²) within ±2 std."""
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
             nn.init.constant_(parameter, bias)
@@ -89,7 +85,7 @@ def outputs_of(make_network: Maker, parameters: Parameters, inputs: Tensor) -> A
     A single output has no axis of its own; a network with several outputs gives a tuple.
     """
     networks = stack(_build(make_network).to(inputs), parameters, inputs[:2])
-    parts = [networks.outputs(part) for part in inputs.split(EVALUATED_AT_ONCE)]
+    parts = [networks.outputs(part) for part in inputs.split(1000)]
     return alone(tuple(torch.cat(outputs, 1) for outputs in zip(*parts, strict=True)))
 
 
@@ -177,20 +173,14 @@ def train(
 def _check(task: SimpleNamespace) -> None:
     """Raise ValueError, with what was expected, for settings that don't fit together."""
     losses, metrics, weights = map(list, (task.losses, task.metrics, task.loss_weights))
-    shapes, members = [tuple(t.shape) for t in (task.inputs, *task.targets)], len(task.seeds)
+    shapes, stop = [tuple(t.shape) for t in (task.inputs, *task.targets)], task.stop_when
     faults = {
-        "losses is empty; give at least one {name: function}": not losses,
         f"losses and metrics need names of their own: {losses + metrics}": {*losses} & {*metrics},
         f"loss_weights names {weights}, but the losses are {losses}": {*weights} - {*losses},
-        f"stop_when is {task.stop_when!r}, but the metrics are {metrics}": (
-            task.stop_when not in (None, *metrics)
-        ),
+        f"stop_when is {stop!r}, but the metrics are {metrics}": stop not in (None, *metrics),
         f"iterations is {task.iterations}; expected at least 0": task.iterations < 0,
         f"inputs and targets have shapes {shapes}; expected (n, ...) of all": (
             len({shape[:1] for shape in shapes}) > 1
-        ),
-        f"learning_rate has shape {task.rates.shape}; expected a number, or {members}": (
-            task.rates.shape not in ((), (members,))
         ),
     }
     for message, wrong in faults.items():

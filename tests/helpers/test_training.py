@@ -422,13 +422,12 @@ def test_a_network_that_cannot_be_stacked_is_named(name):
 
 
 BAD_SETTINGS = [
-    ({"losses": {}}, "losses is empty"),
     ({"metrics": {"loss": binary_accuracy}}, "names of their own: .'loss', 'loss'."),
     ({"loss_weights": {"L2": 1.0}}, "loss_weights names .'L2'., but the losses are .'loss'."),
     ({"stop_when": "loss"}, "stop_when is 'loss', but the metrics are .'accuracy'."),
     ({"stop_when": "acuracy"}, "stop_when is 'acuracy'"),
     ({"iterations": -1}, "iterations is -1; expected at least 0"),
-    ({"learning_rate": [0.1, 0.2]}, "learning_rate has shape .2,.; expected a number, or 6"),
+    ({"learning_rate": [0.1, 0.2]}, "could not be broadcast .* .2,. *and requested shape .6,."),
     ({"targets": LABELS[:5]}, "shapes .*; expected .n, ....."),
     ({"seeds": []}, "seeds is empty"),
 ]
