@@ -78,27 +78,14 @@ def convolutional():
     return nn.Sequential(pooled, second, nn.Flatten(), Swish(), nn.Linear(12, 3))
 
 
-def plain_loop(
-    make,
-    seed,
-    inputs,
-    targets,
-    loss,
-    updates,
-    rate=0.1,
-    optimizer=torch.optim.SGD,
-    batch_size=None,
-    schedule=None,
-    start=truncated_normal_,
-):
+def plain_loop(make, seed, inputs, targets, loss, updates, rate=0.1, batch_size=None, **options):
     """The ordinary way to train one network: its losses before each update, and the network."""
     torch.manual_seed(seed)
     network = make()
-    if start:
+    if start := options.get("start", truncated_normal_):
         start(network, torch.Generator().manual_seed(seed))
-    optimizer = optimizer(network.parameters(), lr=rate)
-    order, losses = torch.Generator().manual_seed(seed), []
-    batches = []
+    optimizer = options.get("optimizer", torch.optim.SGD)(network.parameters(), lr=rate)
+    order, losses, batches = torch.Generator().manual_seed(seed), [], []
     for update in range(updates):
         if not batches:
             samples = torch.randperm(len(inputs), generator=order)
@@ -107,8 +94,8 @@ def plain_loop(
         outputs = network(inputs[chosen])
         value = loss(outputs.squeeze(1) if outputs.shape[1] == 1 else outputs, targets[chosen])
         losses.append(value.item())
-        if schedule:
-            optimizer.param_groups[0]["lr"] = rate * schedule(update / updates)
+        if "schedule" in options:
+            optimizer.param_groups[0]["lr"] = rate * options["schedule"](update / updates)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -310,14 +297,6 @@ def test_two_losses_with_weights_and_two_outputs():
         optimizer.step()
     logits, widths = outputs_of(TwoHeads, history.parameters, UNSEEN)
     torch.testing.assert_close(widths[4], network(UNSEEN)[1].detach(), atol=1e-4, rtol=0)
-
-
-def test_a_loss_weight_is_a_factor_of_the_rate():
-    weighted = train(
-        one_hidden, SEEDS, INPUTS, LABELS, LOSS, iterations=9, loss_weights={"loss": 0.2}
-    )
-    slower = train(one_hidden, SEEDS, INPUTS, LABELS, LOSS, iterations=9, learning_rate=0.02)
-    np.testing.assert_allclose(weighted.curves["loss"], slower.curves["loss"], atol=1e-6)
 
 
 def test_metrics_are_means_over_the_samples_or_numbers_of_the_members():

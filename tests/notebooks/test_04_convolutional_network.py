@@ -1,4 +1,4 @@
-"""The code that notebook 04 teaches, against PyTorch and SciPy: convolution, training, pairs."""
+"""The code that notebook 04 teaches, against PyTorch and SciPy: training, images, pairs."""
 
 import math
 from statistics import NormalDist
@@ -15,23 +15,6 @@ from tests.tools.notebook_tools import load_implementation
 
 NOTEBOOK = load_implementation("04_convolutional_network")
 RNG = np.random.default_rng(0)
-# No two sizes are equal, so that an exchanged axis cannot pass.
-IMAGES = RNG.normal(size=(2, 3, 9, 8))
-KERNELS = RNG.normal(size=(4, 3, 5, 5))
-BIASES = RNG.normal(size=4)
-DLOSS_DZ = RNG.normal(size=(2, 4, 5, 4))
-
-
-def test_convolution_and_its_gradients_equal_pytorch():
-    tensors = [torch.tensor(a, requires_grad=True) for a in (IMAGES, KERNELS, BIASES)]
-    z = F.conv2d(*tensors)
-    np.testing.assert_allclose(
-        NOTEBOOK.convolve(IMAGES, KERNELS, BIASES), z.detach().numpy(), atol=1e-12
-    )
-    z.backward(torch.tensor(DLOSS_DZ))
-    gradients = NOTEBOOK.convolve_gradients(IMAGES, KERNELS, DLOSS_DZ)
-    for name, tensor in zip(("images", "kernels", "biases"), tensors, strict=True):
-        np.testing.assert_allclose(gradients[name], tensor.grad.numpy(), atol=1e-12)
 
 
 def test_fully_connected_networks_of_both_image_sizes():
