@@ -1,5 +1,7 @@
 """The trainer: each member is what the same seed would be alone, by PyTorch's own means."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -368,6 +370,19 @@ def test_nothing_draws_from_the_global_generators():
         options = {"iterations": 2, "batch_size": 5, "initialize": initialize}
         train(convolutional, SEEDS, IMAGES, CLASSES, {"loss": cross_entropy}, **options)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_networks_made_in_several_threads_have_their_own_seeds():
+    def slowly():
+        first = nn.Linear(6, 5)
+        time.sleep(0.01)  # while another thread would draw
+        return nn.Sequential(first, nn.Linear(5, 1))
+
+    def start(seed):
+        return initial_parameters(slowly, [seed], None)["1.weight"]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(map(torch.equal, map(start, range(8)), pool.map(start, range(8))))
 
 
 def test_truncated_normal_is_cut_and_has_the_right_spread():
