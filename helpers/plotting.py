@@ -268,6 +268,8 @@ def plot_iterations(
         low, median, high = np.quantile(shown, (0.25, 0.5, 0.75), method="inverted_cdf")
         axes.plot([low, high], [row, row], color="black", linestyle="-", linewidth=3)
         axes.plot([median], [row], "|", color="black", markersize=16, markeredgewidth=3)
+        if median <= limit:
+            axes.text(median, row - 0.28, f"{median:,.0f}", ha="center", va="bottom", fontsize=9)
         share = f"{np.isfinite(values).sum()}/{len(values)} solved"
         axes.text(1.01, row, share, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     for (report, figures), marker in zip(reports.items(), cycle(MARKERS[1:]), strict=False):

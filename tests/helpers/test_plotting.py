@@ -161,7 +161,8 @@ def test_iterations_show_members_quartiles_and_reports_and_the_unsolved_behind_t
     np.testing.assert_array_equal(sigmoid > 10_000, np.isinf(solved_at["sigmoid"]))
     assert sigmoid.max() < axes.get_xlim()[1]
     assert relu.tolist() == [900, 700, 800, 1, 950]  # 0 has no place on a logarithmic axis
-    assert [text.get_text() for text in axes.texts] == ["4/5 solved", "5/5 solved"]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["9,500", "4/5 solved", "800", "5/5 solved"]
     assert [text.get_text() for text in axes.get_yticklabels()] == list(solved_at)
     medians = [points_of(line) for line in axes.lines if line.get_marker() == "|"]
     assert medians == [[(9500, 0)], [(800, 1)]]

@@ -63,14 +63,14 @@ def test_the_perceptron_separates_what_a_support_vector_machine_separates(lesson
     samples = np.column_stack([points, np.ones(len(points))])
     weights, signs = np.zeros(samples.shape[1]), 2.0 * labels - 1
     for _ in range(500):
-        weights = lesson.perceptron_sweep(weights, samples, signs)
+        weights = lesson.perceptron_pass(weights, samples, signs)
     assert (signs * (samples @ weights) > 0).all() == separable
 
 
 @pytest.mark.parametrize(("activation", "loss"), SETTINGS)
 def test_the_trainer_by_hand_counts_the_iterations_of_the_trainer(lesson, activation, loss):
     network = partial(lesson.fully_connected, ACTIVATIONS[activation])
-    optimizer = partial(torch.optim.SGD, momentum=0.9, weight_decay=5e-4)
+    optimizer = partial(torch.optim.SGD, momentum=0.9)
     options = {"metrics": {"accuracy": binary_accuracy}, "stop_when": "accuracy"}
     options |= {"optimizer": optimizer, "iterations": 10_000}
     data = torch.tensor(X), torch.tensor(Y)
@@ -79,6 +79,6 @@ def test_the_trainer_by_hand_counts_the_iterations_of_the_trainer(lesson, activa
     for i, count in enumerate(history.solved_at):
         start = {"W": W[i], "b": b[i], "v": v[i, 0], "c": c[i, 0]}
         task = (X, Y, activation, loss, start)
-        by_hand = partial(lesson.iterations_to_solve, *task, rate=0.1, momentum=0.9, decay=5e-4)
+        by_hand = partial(lesson.iterations_to_solve, *task, rate=0.1, momentum=0.9)
         assert by_hand(limit=10_000) == count > 1
         assert by_hand(limit=int(count) - 1) == np.inf
