@@ -301,6 +301,13 @@ def test_two_losses_with_weights_and_two_outputs():
     torch.testing.assert_close(widths[4], network(UNSEEN)[1].detach(), atol=1e-4, rtol=0)
 
 
+def test_a_loss_weight_is_a_factor_of_the_rate():
+    data, weights = (one_hidden, SEEDS, INPUTS, LABELS, LOSS), {"loss": 0.2}
+    weighted = train(*data, iterations=9, loss_weights=weights)
+    slower = train(*data, iterations=9, learning_rate=0.02)
+    np.testing.assert_allclose(weighted.curves["loss"], slower.curves["loss"], atol=1e-6)
+
+
 def test_metrics_are_means_over_the_samples_or_numbers_of_the_members():
     metrics = {"accuracy": binary_accuracy, "largest": lambda logits, _: logits.abs().amax(1)}
     history = train(one_hidden, SEEDS, INPUTS, LABELS, LOSS, metrics=metrics, iterations=4)
