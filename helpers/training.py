@@ -67,7 +67,7 @@ def initial_parameters(
 def _build(make_network: Maker, seed: int = 0) -> nn.Module:
     """A network as PyTorch draws it with a seed; the global generator is left as it was."""
     with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return make_network()
 
 
@@ -131,7 +131,7 @@ def train(
     batch_size : samples per update, at the end of an epoch those that are left; default: all
     stop_when : name of a metric; a member's training ends as soon as it reaches 1 in it
     initialize : function(network, generator), or one per member
-        None is PyTorch's own initialisation, with the seed for its global generator.
+        It gets a network as PyTorch draws it with the seed, which None leaves as it is.
     snapshots_at : iterations at which to keep a copy of all parameters; 0: before the first update
     parallel : whether to deal the members out to the processor's cores; for large networks
     """
