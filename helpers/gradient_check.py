@@ -1,8 +1,7 @@
 """Central differences: an independent check of any hand-written derivative.
 
-For a scalar function f and one element x of its arguments, df/dx ≈ (f(x + h) - f(x - h)) / 2h, with
-an error of order h² from the truncation and of order ε/h from rounding (ε ≈ 2.2e-16). The default
-h = 1e-6 keeps both near 1e-10 for functions whose values are of order one.
+df/dx ≈ (f(x + h) - f(x - h)) / 2h, with an error of order h² from the truncation and ε/h from
+rounding (ε ≈ 2.2e-16): with h = 1e-6 both are near 1e-10 where values are of order one.
 """
 
 from collections.abc import Callable, Mapping

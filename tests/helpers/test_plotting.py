@@ -127,10 +127,13 @@ def test_decision_region_shades_the_probability_and_marks_one_half_and_the_class
     points, labels = np.array([[0.0, 0.1], [1.0, 0.9], [0.5, 0.4]]), np.array([0, 1, 0])
     look = {"points": points, "labels": labels, "resolution": 40}
     plotting.plot_decision_region(axes, probability, (-1, 2), (0, 1), **look)
-    mesh, boundary, circles, squares = axes.collections
-    row = probability(np.linspace(-1, 2, 40)[:, None])
-    np.testing.assert_allclose(mesh.get_array().reshape(40, 40), np.tile(row, (40, 1)))
-    assert (mesh.get_clim(), axes.get_xlim(), axes.get_ylim()) == ((0, 1), (-1, 2), (0, 1))
+    shades, boundary, circles, squares = axes.collections
+    assert shades.get_cmap() == plotting.CLASS_MAP and shades.get_clim() == (0, 1)
+    for place in (-0.9, 0.2, 0.3, 1.9):  # lies in the shade of its probability's tenth alone
+        tenth = int(10 * probability(np.array([[place, 0.5]]))[0])
+        drawn = [path.contains_point((place, 0.5)) for path in shades.get_paths()]
+        assert drawn == [i == tenth for i in range(10)]
+    assert (axes.get_xlim(), axes.get_ylim()) == ((-1, 2), (0, 1))
     line = boundary.get_paths()[0].vertices
     np.testing.assert_allclose(line[:, 0], 0.25, atol=0.01)
     assert np.ptp(line[:, 1]) == pytest.approx(1)
