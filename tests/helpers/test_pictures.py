@@ -69,10 +69,8 @@ def test_an_animation_plays_all_frames_twice_and_rests_on_the_last(displayed):
     plotting.animate(draw, places, alt="a dot moves", seconds=4.0)
     picture, _ = displayed()
     assert not plt.get_fignums()
-    assert (picture.n_frames, picture.info["loop"]) == (
-        1 + 40,
-        2,
-    )  # the first is for who can't play
+    # One more than was drawn: the first is for who can't play them.
+    assert (picture.n_frames, picture.info["loop"]) == (41, 2)
     assert picture.size == (640, 320) and len(picture.fp.getvalue()) < 250_000
     frames = []
     for index in range(picture.n_frames):
