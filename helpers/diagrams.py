@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from graphlib import TopologicalSorter
 from itertools import pairwise
 
 import numpy as np
@@ -27,19 +28,11 @@ def draw_network(
 ) -> None:
     """Draw the units of a fully connected network, layer by layer, and its weights.
 
-    Parameters
-    ----------
-    sizes : units of each layer, inputs first
-    weights : one array of shape (units, units before) per layer after the first
-        Sign by colour and line (negative ones dashed), size by width. Default: thin grey lines.
-    values : one sequence of sizes[i] numbers or texts per layer, written into the units
-    titles : one text per layer, above it
-    most : a layer of more units shows the first and the last of them around an ellipsis
-
-    Raises
-    ------
-    ValueError
-        If weights, values or titles don't fit the sizes.
+    `sizes` are the units of each layer, inputs first. `weights`, (units, units before) for each
+    layer after the first, show their sign by colour and line (negative: dashed) and their size by
+    width. `values`, numbers or texts for each layer, are written into its units, `titles` above the
+    layers. Of more than `most` units the first and the last are drawn, around an ellipsis.
+    Raises ValueError if weights, values or titles don't fit the sizes.
     """
     expected = [(after, before) for before, after in pairwise(sizes)]
     found = expected if weights is None else [np.shape(w) for w in weights]
@@ -129,21 +122,14 @@ def draw_graph(
 
 def _columns_and_rows(graph: Mapping[str, Sequence[str]]) -> dict[str, tuple[float, float]]:
     """Where each node lies: right of its operands, an input just left of what it is used for."""
+    if unknown := {o for operands in graph.values() for o in operands} - set(graph):
+        raise ValueError(f"{sorted(unknown)} are operands and no nodes; nodes: {list(graph)}")
     column: dict[str, int] = {}
-
-    def visit(node: str, below: tuple[str, ...] = ()) -> int:
-        if node not in graph or node in below:
-            reason = "is in a cycle" if node in graph else f"is no node; nodes: {list(graph)}"
-            raise ValueError(f"{node!r} {reason}")
-        if node not in column:
-            column[node] = 1 + max([visit(o, (*below, node)) for o in graph[node]], default=-1)
-        return column[node]
-
-    for node in graph:
-        visit(node)
+    for node in TopologicalSorter(graph).static_order():
+        column[node] = 1 + max((column[operand] for operand in graph[node]), default=-1)
     used = {o: [column[n] for n in graph if o in graph[n]] for o in graph}
     column = {n: min(used[n]) - 1 if used[n] and not graph[n] else c for n, c in column.items()}
-    layers = [[n for n in column if column[n] == c] for c in range(max(column.values()) + 1)]
+    layers = [[n for n in graph if column[n] == c] for c in range(max(column.values()) + 1)]
     return {
         node: (c, (len(layer) - 1) / 2 - row)
         for c, layer in enumerate(layers)

@@ -1,8 +1,7 @@
 """Central differences: an independent check of any hand-written derivative.
 
-For a scalar function f and one element x of its arguments, df/dx ≈ (f(x + h) - f(x - h)) / 2h, with
-an error of order h² from the truncation and of order ε/h from rounding (ε ≈ 2.2e-16). The default
-h = 1e-6 keeps both near 1e-10 for functions whose values are of order one.
+df/dx ≈ (f(x + h) - f(x - h)) / 2h, with an error of order h² from the truncation and ε/h from
+rounding (ε ≈ 2.2e-16): with h = 1e-6 both are near 1e-10 where values are of order one.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,17 +25,15 @@ def central_differences(function: ScalarFunction, arrays: Arrays) -> dict[str, n
         if array.dtype != np.float64:
             raise ValueError(f"{name!r} has dtype {array.dtype}; expected float64")
         for index, original in np.ndenumerate(array.copy()):
-            ends = np.array([original - STEP, original + STEP])
-            values = []
+            ends, values = np.array([original - STEP, original + STEP]), []
             for end in ends:
                 array[index] = end
-                value = np.asarray(function(**copies))
-                if value.size != 1 or not np.isfinite(value).all():
-                    found = f"the function returned {value!r} beside {name!r} at index {index}"
+                values.append(np.asarray(function(**copies)))
+                if values[-1].size != 1 or not np.isfinite(values[-1]).all():
+                    found = f"the function returned {values[-1]!r} beside {name!r} at index {index}"
                     raise ValueError(f"{found}; expected one finite number (edge of its domain?)")
-                values.append(value.item())
             array[index] = original
-            result[name][index] = np.diff(values)[0] / np.diff(ends)[0]
+            result[name][index] = (values[1] - values[0]).item() / np.diff(ends).item()
     return result
 
 

@@ -28,12 +28,7 @@ class History:
     parameters : name -> tensor, shape (members, ...)
         Parameters and running statistics when each member's training ended.
     snapshots : iteration -> parameters, as far as the training got
-    evaluations : data's name -> {name -> float32 array, shape (members, evaluations)}
-        Losses and metrics on other data; NaN once a member's training has ended.
-    evaluated_at, evaluated_after : float arrays, shape (members, evaluations)
-        The updates, and the seconds of training, before each evaluation.
-    seconds : float
-        Wall-clock time of the training, without evaluations.
+    seconds : float, wall-clock time
     """
 
     seeds: np.ndarray
@@ -42,9 +37,6 @@ class History:
     diverged_at: np.ndarray
     parameters: Parameters
     snapshots: dict[int, Parameters]
-    evaluations: dict[str, dict[str, np.ndarray]]
-    evaluated_at: np.ndarray
-    evaluated_after: np.ndarray
     seconds: float
 
     @property

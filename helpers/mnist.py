@@ -7,12 +7,13 @@ Without a network, scikit-learn's digits (Alpaydin and Kaynak, 1998: 8 x 8) stan
 import gzip
 import hashlib
 import os
-from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pooch
+from scipy.ndimage import zoom  # comes with scikit-learn
 from sklearn.datasets import load_digits
 
 from helpers.datasets import DATA_FOLDER, file_message, find_folder
@@ -41,19 +42,14 @@ HOW_TO_GET_MNIST = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class LabelledImages:
+class LabelledImages(NamedTuple):
     """Images, shape (n, 28, 28), uint8, 0 (paper) to 255 (ink); labels, shape (n,), int64, 0–9."""
 
     images: np.ndarray
     labels: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.labels)
 
-
-@dataclass(frozen=True, eq=False)
-class DigitSet:
+class DigitSet(NamedTuple):
     """Handwritten digits: "MNIST" or "bundled digits", and a text that says which, and why."""
 
     name: str
@@ -66,29 +62,15 @@ class DigitSet:
     def is_mnist(self) -> bool:
         return self.name == "MNIST"
 
-    @property
-    def train_and_validation(self) -> LabelledImages:
-        images = np.concatenate([self.train.images, self.validation.images])
-        return LabelledImages(images, np.append(self.train.labels, self.validation.labels))
-
 
 def load_mnist(source: str | None = None) -> DigitSet:
     """Load MNIST if it is on disk or can be downloaded, else the bundled digits with a notice.
 
-    MNIST's last 5,000 training images are for validation. The bundled digits are split at random,
-    but always alike, into 1,200 / 297 / 300.
-
-    Parameters
-    ----------
-    source : str, default the environment's DIGITS_SOURCE, else "auto"
-        "auto": MNIST if possible. "mnist": nothing else will do. "digits": the bundled ones.
-
-    Raises
-    ------
-    ValueError
-        For another source, and for a file that is not MNIST's (SHA-256 is compared).
-    FileNotFoundError
-        If DATA_ROOT is no folder or has only some of the four files, or "mnist" is nowhere.
+    `source`, by default the environment's DIGITS_SOURCE, is "auto", "mnist" (nothing else will do)
+    or "digits" (the bundled ones). MNIST's last 5,000 training images are for validation; the
+    bundled digits are split at random, but always alike. ValueError for another source, and for a
+    file that is not MNIST's (SHA-256 is compared). FileNotFoundError if DATA_ROOT is no folder or
+    has only some of the four files, or "mnist" is nowhere.
     """
     asked = "DIGITS_SOURCE" if source is None else "source"
     source = source or os.environ.get("DIGITS_SOURCE") or "auto"
@@ -162,9 +144,8 @@ def _bundled_digits(reason: str) -> DigitSet:
     """scikit-learn's digits, interpolated linearly to MNIST's 20 x 20 in a frame of 4 pixels."""
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))  # they are sorted by writer
-    at = (np.arange(20) + 0.5) * 8 / 20 - 0.5  # the new pixels' centres between the old ones
-    weights = np.stack([np.interp(at, np.arange(8), unit) for unit in np.eye(8)], axis=1)
-    large = weights @ (digits.images[order] * (255 / 16)) @ weights.T  # (n, 20, 20)
+    shades = digits.images[order] * (255 / 16)  # (n, 8, 8)
+    large = zoom(shades, (1, 2.5, 2.5), order=1, mode="nearest", grid_mode=True)  # (n, 20, 20)
     images = np.pad(np.rint(large).astype(np.uint8), ((0, 0), (4, 4), (4, 4)))
     return _digit_set("bundled digits", images, digits.target[order], DIGITS_SPLIT, reason)
 

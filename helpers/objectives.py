@@ -7,8 +7,7 @@ one per member, (members,). A network's single output has no axis of its own: (m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -65,38 +64,23 @@ SLOPES = {  # derivative of one sample's loss with respect to its outputs, as 02
 }
 
 
-@dataclass(frozen=True)
-class Objective:
-    """What is descended, the weighted sum of `losses`, and what is recorded, `metrics` too.
+def values_of(functions: Iterable[Function], outputs: tuple, targets: tuple) -> Tensor:
+    """What losses and metrics say of each member, shape (functions, members).
 
-    Outputs and targets come as tuples; functions get a tuple only of several.
+    Outputs and targets come as tuples; a function gets a tuple only of several.
     """
+    return torch.stack([_per_member(function, outputs, targets) for function in functions])
 
-    losses: Mapping[str, Function]
-    metrics: Mapping[str, Function]
-    weights: Mapping[str, float]
 
-    @property
-    def names(self) -> list[str]:
-        return [*self.losses, *self.metrics]
-
-    def values(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> list[Tensor]:
-        """Each loss and then each metric of each member: tensors of shape (members,)."""
-        functions = [*self.losses.values(), *self.metrics.values()]
-        return [_per_member(function, outputs, targets) for function in functions]
-
-    def slopes(
-        self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ...]:
-        """Derivatives of each member's weighted sum of losses with respect to its outputs."""
-        weighted = [(f, self.weights.get(name, 1.0)) for name, f in self.losses.items()]
-        loss, weight = weighted[0]
-        if len(weighted) == 1 and loss in SLOPES:
-            return (SLOPES[loss](outputs[0], targets[0]).mul_(weight / outputs[0].shape[1]),)
-        with torch.enable_grad():
-            leaves = tuple(output.detach().requires_grad_() for output in outputs)
-            total = sum(w * _per_member(f, leaves, targets).sum() for f, w in weighted)
-            return torch.autograd.grad(total, leaves)
+def slopes_of(losses: Sequence[tuple[Function, float]], outputs: tuple, targets: tuple) -> tuple:
+    """Derivatives of each member's sum of losses, each with its weight, by its outputs."""
+    loss, weight = losses[0]
+    if len(losses) == 1 and loss in SLOPES:
+        return (SLOPES[loss](outputs[0], targets[0]).mul_(weight / outputs[0].shape[1]),)
+    with torch.enable_grad():
+        leaves = tuple(output.detach().requires_grad_() for output in outputs)
+        total = sum(w * _per_member(f, leaves, targets).sum() for f, w in losses)
+        return torch.autograd.grad(total, leaves)
 
 
 def as_tuple(values: Any) -> tuple:

@@ -10,6 +10,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle
 
+import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
@@ -22,13 +23,12 @@ from PIL import Image
 
 from helpers.history import History
 
-# Okabe and Ito's eight colours, told apart with any common colour vision; yellow, too pale for
-# lines on white, comes last.
+# Okabe and Ito's, told apart with any common colour vision; yellow, too pale on white, comes last.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 CLASS_COLORS = COLORS[:2]
-# The class colours on white, dark enough at the ends to see and pale enough for points on top.
+# The class colours, pale enough for points on top.
 CLASS_MAP = LinearSegmentedColormap.from_list("classes", ["#8fbfdc", "#ffffff", "#efb48a"])
 Look = dict[str, object]  # color, linestyle and marker, as `axes.plot` takes them
 MAX_FRAMES, PALETTE = 60, 64  # what keeps an animation of 640 x 320 pixels under 300 kB
@@ -69,37 +69,24 @@ def png_of(figure: Figure) -> bytes:
 
 
 def show(figure: Figure, *, alt: str) -> None:
-    """Display a figure and close it; `alt` says in a sentence or two what is to be seen.
-
-    Raises ValueError without such a text.
-    """
+    """Display a figure and close it; `alt` says what is to be seen, ValueError without it."""
     _display(png_of(figure), alt)
 
 
 def animate(
     draw: Callable[..., Figure], frames: Iterable, *, alt: str, seconds: float = 8.0
 ) -> None:
-    """Display an animated PNG that plays twice and rests on its last frame.
+    """Display an animated PNG that plays twice, `seconds` each, and rests on its last frame.
 
-    Parameters
-    ----------
-    draw : function of one of `frames` that returns a figure
-        Best the same one each time, its artists updated in place. It is closed at the end.
-    frames : iterable of 2 to 60 things
-    alt : what is to be seen, in a sentence or two
-    seconds : what it takes to play once
-
-    Raises
-    ------
-    ValueError
-        Without a text, for another number of frames, or figures of different sizes.
+    `draw` makes a figure of each of the 2 to 60 `frames`: best the same figure, its artists updated
+    in place. `alt` is as in `show`. Raises ValueError without it, for another number of frames, or
+    figures of different sizes.
     """
     frames = list(frames)
     if not 2 <= len(frames) <= MAX_FRAMES:
         raise ValueError(f"{len(frames)} frames; expected 2 to {MAX_FRAMES}")
     pictures, figures = [], set()
-    for frame in frames:
-        figure = draw(frame)
+    for figure in map(draw, frames):
         figures.add(figure)
         figure.canvas.draw()
         figure.set_layout_engine("none")  # else axes would move when a label changes its width
@@ -130,24 +117,44 @@ def _display(png: bytes, alt: str) -> None:
     display(data, metadata={"image/png": {"alt": alt}}, raw=True)
 
 
+def explore(draw: Callable[..., Figure], **controls) -> ipywidgets.VBox:
+    """Sliders and lists above the picture that `draw` makes of what they say.
+
+    `controls` maps each argument of `draw` to a slider's (least, greatest, step, start), or to a
+    list of choices. The picture is drawn anew when a slider is released.
+    """
+    widgets = {}
+    for name, control in controls.items():
+        if isinstance(control, list):
+            widgets[name] = ipywidgets.Dropdown(description=name, options=control)
+        else:
+            limits = dict(zip(("min", "max", "step", "value"), control, strict=True))
+            limits |= {"description": name, "continuous_update": False}
+            widgets[name] = ipywidgets.FloatSlider(**limits)
+    picture = ipywidgets.Image(
+        format="png", layout={"max_width": "99%", "align_self": "flex-start"}
+    )
+
+    def refresh(_=None) -> None:
+        picture.value = png_of(draw(**{name: widget.value for name, widget in widgets.items()}))
+
+    for widget in widgets.values():
+        widget.observe(refresh, names="value")
+    refresh()
+    rows = ipywidgets.HBox([*widgets.values()], layout={"flex_flow": "row wrap"})
+    return ipywidgets.VBox([rows, picture])
+
+
 def plot_ensemble_curves(
-    axes: Axes,
-    curves: History | np.ndarray,
-    name: str | None = None,
-    *,
-    label: str,
-    example: int | None = 0,
-    x: np.ndarray | None = None,
-    color: str = COLORS[0],
-    linestyle="-",
-    marker: str = "",
+    axes: Axes, curves: History | np.ndarray, name="", *, label: str, example=0, x=None, **look
 ) -> None:
     """Draw the median of an ensemble's curves, the band between its quartiles and one member.
 
     `curves` is a History, of which `name` is drawn, or an array of shape (members, points). `x`,
     shape (points,), are iterations or epochs, by default 0, 1, 2, …. The member `example` is a thin
-    line; None draws no such line. The rest is a look, see `looks_of`.
+    line; None draws no such line. For the rest see `looks_of`.
     """
+    look = {"color": COLORS[0], "linestyle": "-", "marker": ""} | look
     values = curves.curve(name) if isinstance(curves, History) else np.asarray(curves)
     x = np.arange(values.shape[1]) if x is None else np.asarray(x)
     # A diverged member is left out from then on; where all are, so is the curve.
@@ -155,11 +162,10 @@ def plot_ensemble_curves(
     # nanquantile calls Python once for each point, which takes seconds for long curves.
     quantile = np.nanquantile if np.isnan(values).any() else np.quantile
     low, median, high = quantile(values[:, defined], (0.25, 0.5, 0.75), axis=0)
-    axes.fill_between(x[defined], low, high, color=color, alpha=0.2, linewidth=0)
-    look = {"color": color, "linestyle": linestyle}
-    axes.plot(x[defined], median, **look, marker=marker, markevery=0.1, linewidth=2, label=label)
+    axes.fill_between(x[defined], low, high, color=look["color"], alpha=0.2, linewidth=0)
+    axes.plot(x[defined], median, markevery=0.1, linewidth=2, label=label, **look)
     if example is not None:
-        axes.plot(x, values[example], **look, linewidth=0.8, alpha=0.6)
+        axes.plot(x, values[example], linewidth=0.8, alpha=0.6, **look | {"marker": ""})
 
 
 def mark_reports(axes: Axes, figures: Mapping[str, float], y: float | Sequence[float]) -> None:
@@ -217,11 +223,8 @@ def plot_decision_region(
 ) -> None:
     """Shade a plane by a classifier's probability of class 1, in tenths, and draw where it is ½.
 
-    Parameters
-    ----------
-    probability : function of an array (n, 2) that returns an array (n,) with values in [0, 1]
-    points, labels : arrays that `plot_classes` draws on top
-    resolution : number of points per axis at which `probability` is evaluated
+    `probability` maps an array (n, 2) to one of (n,), and is evaluated at `resolution` places along
+    each axis. `points` and `labels` are drawn on top, see `plot_classes`.
     """
     x, y = np.meshgrid(np.linspace(*x_range, resolution), np.linspace(*y_range, resolution))
     values = np.asarray(probability(np.column_stack([x.ravel(), y.ravel()]))).reshape(x.shape)
@@ -253,13 +256,9 @@ def plot_iterations(
 ) -> None:
     """One row per setting: each member's iterations to the goal, their quartiles, and the reports'.
 
-    Parameters
-    ----------
-    solved_at : setting -> array, shape (members,)
-        Infinite for members that were not solved; they are drawn behind the dotted limit.
-    limit : the largest number of iterations
-    reports : report -> {setting: its figure}
-    looks : setting -> its look, by default in the order of `looks_of`
+    `solved_at` maps a setting to an array, shape (members,), infinite where a member was not
+    solved: such are drawn behind the dotted `limit`. `reports` maps a report to {setting: figure},
+    `looks` a setting to its look, by default in the order of `looks_of`.
     """
     settings, reports, looks = list(solved_at), reports or {}, looks or looks_of(solved_at)
     for row, values in enumerate(solved_at.values()):
@@ -283,6 +282,5 @@ def plot_iterations(
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlim=(None, limit * 1.6), ylim=(len(settings) - 0.5, -0.5))
     axes.grid(False, axis="y")
-    if reports:
-        # In a frame: its markers are those of the reports, and must not look like one of them.
+    if reports:  # in a frame, so that its markers don't look like figures of a report
         axes.legend(title="reported", loc="upper left", fontsize=9, title_fontsize=9, frameon=True)

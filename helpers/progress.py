@@ -2,24 +2,21 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
 
-class ProgressBar(tqdm):
-    """A bar that vanishes when its ``with`` ends, unless an error ends it."""
-
-    def __exit__(self, kind, error, traceback) -> None:
-        if kind is None and not self.disable:
-            self.total = self.n  # else tqdm leaves a red bar: a training may end early, solved
-        super().__exit__(kind, error, traceback)
-
-
-def progress_bar(total: float | None, **options) -> ProgressBar:
+@contextmanager
+def progress_bar(total: float | None, **options) -> Iterator[tqdm]:
     """A bar in a terminal, or in a notebook that a front end has opened; else a silent one.
 
-    Notebooks that a program executes have no session and store no bar. For `options` see tqdm.
+    It vanishes at the end, unless an error ends it. Notebooks that a program executes have no
+    session and store no bar. For `options` see tqdm.
     """
     watched = "JPY_SESSION_NAME" in os.environ or "google.colab" in sys.modules
     silent = not (watched or sys.stderr.isatty())
-    return ProgressBar(total=total, leave=False, disable=silent, **options)
+    with tqdm(total=total, leave=False, disable=silent, **options) as bar:
+        yield bar
+        bar.total = bar.n  # else tqdm leaves a red bar: a training may end early, solved

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +12,6 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import
     from helpers.history import History
 
 RESULTS_MIME_TYPE = "application/vnd.deep-learning-basics.results+json"
-Numbers = Sequence[float]
 VERDICTS = ("right", "right, for another reason", "depends", "wrong", "cannot be reproduced")
 VERDICTS += ("imprecise",)  # until notebooks 04 to 07 say why instead
 
@@ -63,7 +61,7 @@ def show_report(notebook: str, claims: Sequence[Claim], results: Sequence[Result
 
 def format_iterations(value: float) -> str:
     """A number of iterations with thousands separators, or "not reached" if it is infinite."""
-    return f"{value:,.0f}" if math.isfinite(value) else "not reached"
+    return f"{value:,.0f}" if np.isfinite(value) else "not reached"
 
 
 def solved_of(history: History) -> str:
@@ -78,7 +76,7 @@ def five_numbers(history: History) -> str:
     return f"{median} ({first}–{third}; {low}–{high})"
 
 
-def mean_std(values: Numbers, percent: bool = False, digits: int | None = None) -> str:
+def mean_std(values: Sequence[float], percent: bool = False, digits: int | None = None) -> str:
     """Mean ± standard deviation (n − 1 in the denominator) of n values, as a text.
 
     One value alone is shown without a deviation, none as "–". With `percent`, the values are shares
@@ -86,21 +84,10 @@ def mean_std(values: Numbers, percent: bool = False, digits: int | None = None) 
     """
     if len(values) == 0:
         return "–"
-    spread = [np.std(values, ddof=1)] if len(values) > 1 else []
-    return " ± ".join(_decimals([np.mean(values), *spread], percent, digits)) + "%" * percent
-
-
-def quartiles_text(values: Numbers, percent: bool = False, digits: int | None = None) -> str:
-    """Median (lower to upper quartile), as a text; the arguments are those of `mean_std`."""
-    if len(values) == 0:
-        return "–"
-    low, median, high = _decimals(np.quantile(values, (0.25, 0.5, 0.75)), percent, digits)
-    return f"{median}{'%' * percent} ({low} to {high})"
-
-
-def _decimals(values: Numbers, percent: bool, digits: int | None) -> list[str]:
+    numbers = [np.mean(values), *([np.std(values, ddof=1)] if len(values) > 1 else [])]
     places = digits if digits is not None else 2 if percent else 3
-    return [f"{value * 100**percent:z.{places}f}".replace("-", "−") for value in values]
+    texts = [f"{x * 100**percent:z.{places}f}".replace("-", "−") for x in numbers]
+    return " ± ".join(texts) + "%" * percent
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -6,12 +6,19 @@ member axis. `HandStack` takes fully connected networks, and writes their gradie
 and layers without parameters. It keeps the members in the channel axis, (n, members · channels,
 ...), as the groups of a grouped convolution, so that activations, pooling and flattening need no
 change.
+
+In both, `leaves`, tensors (members, ...), are what an optimiser changes, and `state()` is all that
+outputs depend on. `outputs(inputs, own, training)` gives a tuple of the outputs of all members,
+(members, n, ...); a single number has no axis of its own: (members, n). Inputs have shape (n, ...),
+or if they are each member's `own`, (members, n, ...). `pull_back(slopes)` sets the leaves'
+gradients, given the slopes of the last outputs in training.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +26,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from helpers.history import Parameters
-from helpers.objectives import Objective, as_tuple
+from helpers.objectives import as_tuple
 
 SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {  # of activations, given their outputs
     nn.Sigmoid: lambda a: torch.addcmul(a, a, a, value=-1),  # a (1 - a)
@@ -27,43 +34,9 @@ SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {  # of activations,
     nn.ReLU: torch.sign,  # of numbers that are never negative: 0 or 1
     nn.Identity: torch.ones_like,
 }
-WINDOW = ("padding", "dilation", "stride")  # how a convolution's window moves
 
 
-class Stack:
-    """What both kinds do; `leaves`, tensors (members, ...), are what an optimiser changes.
-
-    `outputs(inputs, own, training)` gives a tuple of the outputs of all members, (members, n, ...);
-    a single number has no axis of its own: (members, n). Inputs have shape (n, ...), or if they are
-    each member's `own`, (members, n, ...). `pull_back(slopes)` sets the leaves' gradients, given
-    the slopes of the last outputs in training. `state()` has all that outputs depend on.
-    """
-
-    leaves: list[Tensor]
-
-    @property
-    def members(self) -> int:
-        return len(self.leaves[0])
-
-    def keep(self, members: Tensor) -> None:
-        """Go on with some members alone, and with their gradients: indices, shape (kept,)."""
-        for leaf in self.leaves:
-            gradient, leaf.grad = leaf.grad[members], None  # else it would have to keep its shape
-            leaf.data = leaf.data[members]
-            leaf.grad = gradient
-
-    def measure(self, objective: Objective, inputs: Tensor, targets, own: bool) -> list[Tensor]:
-        """The values of the objective, in evaluation mode."""
-        return objective.values(self.outputs(inputs, own), targets)
-
-    def differentiate(self, objective: Objective, inputs: Tensor, targets, own) -> list[Tensor]:
-        """The values of the objective; sets each member's gradients."""
-        outputs = self.outputs(inputs, own, training=True)
-        self.pull_back(objective.slopes(outputs, targets))
-        return objective.values(outputs, targets)
-
-
-class HandStack(Stack):
+class HandStack:
     """Fully connected networks. Values have shape (members, units, n): samples come last."""
 
     def __init__(self, network: nn.Module, parameters: Parameters):
@@ -110,23 +83,17 @@ class HandStack(Stack):
                     dz = slope.mul_(torch.bmm(W.mT, dz))
 
 
-class AutogradStack(Stack):
+class AutogradStack:
     """Any network of the supported layers; PyTorch differentiates it."""
 
     def __init__(self, network: nn.Module, parameters: Parameters):
-        stacked = _stacked(copy.deepcopy(network), "network", parameters)
-        self.network = stacked.train()  # all in one mode: new layers begin in that of training
+        self.network, self.names = copy.deepcopy(network).train(), list(parameters)
+        _stack_layers(self.network, parameters)
         self.leaves = list(self.network.parameters())
 
-    def keep(self, members: Tensor) -> None:
-        self.last = ()  # else the next graph would take over nodes that expect all members
-        super().keep(members)
-        for module in self.network.modules():
-            for name, buffer in module.named_buffers(recurse=False):
-                setattr(module, name, buffer[members])
-
     def state(self) -> Parameters:
-        return self.network.state_dict()
+        state = self.network.state_dict()
+        return {name: state[name] for name in self.names}
 
     def outputs(self, inputs: Tensor, own: bool = False, training: bool = False) -> tuple:
         if own:
@@ -139,7 +106,7 @@ class AutogradStack(Stack):
 
     def _members_first(self, outputs: Tensor) -> Tensor:
         """(n, members · outputs) -> (members, n, outputs), or (members, n) of a single number."""
-        apart = outputs.reshape(len(outputs), self.members, -1)
+        apart = outputs.reshape(len(outputs), len(self.leaves[0]), -1)
         return apart[:, :, 0].T if apart.shape[2] == 1 else apart.transpose(0, 1)
 
     def pull_back(self, slopes: tuple[Tensor, ...]) -> None:
@@ -148,90 +115,63 @@ class AutogradStack(Stack):
             leaf.grad = gradient.contiguous()  # as the leaf: fused optimisers read memory in order
 
 
-class StackedLinear(nn.Module):
-    """`nn.Linear` of all members: (n, inputs or members · inputs) -> (n, members · outputs)."""
-
-    def __init__(self, layer: nn.Linear, parameters: Parameters):
-        super().__init__()
-        self.weight = nn.Parameter(parameters["weight"].clone())  # (members, outputs, inputs)
-        self.bias = _bias(parameters)
-
-    def forward(self, x: Tensor) -> Tensor:
-        members, outputs, inputs = self.weight.shape
-        if x.shape[1] == inputs:  # shared, or of a single member: one product
-            bias = None if self.bias is None else self.bias.flatten()
-            return F.linear(x, self.weight.flatten(0, 1), bias)
-        x = x.view(len(x), members, inputs)
-        if outputs == 1:  # a sum of products is faster than many small ones
-            z = (x * self.weight[:, 0]).sum(2)  # (n, members)
-            return z if self.bias is None else z + self.bias[:, 0]
-        z = torch.bmm(self.weight, x.permute(1, 2, 0))  # (members, outputs, n); x is not copied
-        z = z if self.bias is None else z + self.bias[..., None]
-        return z.permute(2, 0, 1).flatten(1)
+def _stack_layers(network: nn.Module, state: Parameters) -> None:
+    """Give each layer, in place, the parameters of all members, and the function that uses them."""
+    for name, layer in network.named_modules():
+        own = {key.rpartition(".")[2]: key for key in state if key.rpartition(".")[0] == name}
+        if not own and "Dropout" not in type(layer).__name__:
+            continue
+        if not (function := _function_of(layer)):
+            raise ValueError(
+                f"{f'network.{name}'.rstrip('.')} is a layer of type {type(layer).__name__}, which "
+                "can't be trained as one of many; expected nn.Linear, nn.Conv2d (one group, padded "
+                "with zeros), nn.BatchNorm2d and layers without parameters or random numbers. "
+                "Train such a network by a plain loop, one seed after the other."
+            )
+        for attribute, key in own.items():
+            is_parameter = isinstance(getattr(layer, attribute), nn.Parameter)
+            values = state[key].clone()
+            setattr(layer, attribute, nn.Parameter(values) if is_parameter else values)
+        layer.forward = partial(function, layer)
 
 
-class StackedConv2d(nn.Module):
-    """`nn.Conv2d` of all members: (n, channels or members · channels, h, w) -> the same kind."""
-
-    def __init__(self, layer: nn.Conv2d, parameters: Parameters):
-        super().__init__()
-        self.weight = nn.Parameter(parameters["weight"].clone())  # (members, out, in, k, k)
-        self.bias = _bias(parameters)
-        self.window = {name: getattr(layer, name) for name in WINDOW}
-
-    def forward(self, x: Tensor) -> Tensor:
-        members, _, channels, *k = self.weight.shape
-        weight, bias = self.weight.flatten(0, 1), None if self.bias is None else self.bias.flatten()
-        if members == 1 or x.shape[1] > channels:
-            return F.conv2d(x, weight, bias, groups=x.shape[1] // channels, **self.window)
-        # Shared: one product for all members, its result in the memory format channels_last.
-        patches = F.unfold(x, k, **self.window).mT.flatten(0, 1)  # (n · places, channels · k · k)
-        padding, dilation, stride = (pair[0] for pair in self.window.values())
-        height = (x.shape[2] + 2 * padding - dilation * (k[0] - 1) - 1) // stride + 1
-        z = F.linear(patches, weight.flatten(1), bias).view(len(x), height, -1, len(weight))
-        return z.movedim(3, 1)
+def _function_of(layer: nn.Module) -> Callable | None:
+    """What a layer of all members computes, None if that is not known."""
+    if type(layer) is nn.Linear:
+        return _linear
+    if type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros":
+        return _conv2d
+    if type(layer) is nn.BatchNorm2d and layer.affine and layer.track_running_stats:
+        return _batch_norm
 
 
-class StackedBatchNorm2d(nn.Module):
-    """`nn.BatchNorm2d` of all members: (n, members · channels, h, w) -> the same shape."""
-
-    def __init__(self, layer: nn.BatchNorm2d, parameters: Parameters):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(parameters["weight"].clone()), _bias(parameters)
-        for name in ("running_mean", "running_var"):  # (members, channels)
-            self.register_buffer(name, parameters[name].clone())
-        self.momentum, self.eps = layer.momentum, layer.eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        # Views: in training, PyTorch updates the running statistics through them.
-        state = (t.view(-1) for t in (self.running_mean, self.running_var, self.weight, self.bias))
-        return F.batch_norm(x, *state, self.training, self.momentum, self.eps)
+def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    """(n, inputs or members · inputs) -> (n, members · outputs)."""
+    members, outputs, inputs = layer.weight.shape
+    bias = None if layer.bias is None else layer.bias.flatten()
+    if x.shape[1] == inputs:  # shared, or of a single member: one product
+        return F.linear(x, layer.weight.flatten(0, 1), bias)
+    x = x.view(len(x), members, inputs)
+    if outputs == 1:  # a sum of products is faster than many small ones
+        z = (x * layer.weight[:, 0]).sum(2)
+    else:  # x is not copied
+        z = torch.bmm(layer.weight, x.permute(1, 2, 0)).permute(2, 0, 1).flatten(1)
+    return z if bias is None else z + bias
 
 
-def _bias(parameters: Parameters) -> nn.Parameter | None:
-    return nn.Parameter(parameters["bias"].clone()) if "bias" in parameters else None
+def _conv2d(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """(n, channels or members · channels, h, w) -> (n, members · outputs, h, w)."""
+    weight, bias = layer.weight.flatten(0, 1), None if layer.bias is None else layer.bias.flatten()
+    groups = x.shape[1] // weight.shape[1]  # 1 where the input is shared
+    return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, groups)
 
 
-def _stacked(module: nn.Module, name: str, parameters: Parameters) -> nn.Module:
-    """The module with each layer replaced by that of all members; containers stay as they are."""
-    if isinstance(module, nn.Linear):
-        return StackedLinear(module, parameters)
-    if isinstance(module, nn.BatchNorm2d) and module.affine and module.track_running_stats:
-        return StackedBatchNorm2d(module, parameters)
-    plain = isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
-    if plain and not isinstance(module.padding, str):
-        return StackedConv2d(module, parameters)
-    if any("." not in key for key in parameters) or "Dropout" in type(module).__name__:
-        raise ValueError(
-            f"{name} is a layer of type {type(module).__name__}, which can't be trained as one of "
-            "many; expected nn.Linear, nn.Conv2d (one group, padded with zeros), nn.BatchNorm2d "
-            "and layers without parameters or random numbers. Train such a network by a plain "
-            "loop, one seed after the other."
-        )
-    for child, layer in module.named_children():
-        below = {k[len(child) + 1 :]: v for k, v in parameters.items() if k.startswith(f"{child}.")}
-        setattr(module, child, _stacked(layer, f"{name}.{child}", below))
-    return module
+def _batch_norm(layer: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """(n, members · channels, h, w) -> the same shape."""
+    # Views: in training, PyTorch updates the running statistics through them.
+    tensors = layer.running_mean, layer.running_var, layer.weight, layer.bias
+    state = (tensor.view(-1) for tensor in tensors)
+    return F.batch_norm(x, *state, layer.training, layer.momentum, layer.eps)
 
 
 def dense_layers_of(network: nn.Module) -> list[nn.Module] | None:
@@ -245,24 +185,19 @@ def dense_layers_of(network: nn.Module) -> list[nn.Module] | None:
     return layers if known and len(linear) == len(between) + 1 > 1 else None
 
 
-def stack(network: nn.Module, state: Parameters, sample: Tensor, own: bool = False) -> Stack:
+def stack(network: nn.Module, state: Parameters, sample: Tensor) -> HandStack | AutogradStack:
     """Members with the architecture of `network` and the parameters and statistics `state`.
 
-    On a few inputs, `sample`, shape (n, ...) or `own` ones (members, n, ...), the last member is
-    compared with the network itself.
-
-    Raises
-    ------
-    ValueError
-        For a layer that can't be stacked, and for a network that computes something else when it is
-        stacked, since one of its operations mixes channels.
+    On a few inputs, `sample`, shape (n, ...), the last member is compared with the network itself.
+    ValueError for a layer that can't be stacked, and if the network computes something else when it
+    is stacked, since one of its operations mixes channels.
     """
     built = (HandStack if dense_layers_of(network) else AutogradStack)(network, state)
     last = {name: values[-1] for name, values in state.items()}
     with torch.no_grad():
-        outputs = functional_call(network.eval(), last, (sample[-1] if own else sample,))
+        outputs = functional_call(network.eval(), last, (sample,))
         expected = torch.cat([output.flatten() for output in as_tuple(outputs)])
-        found = torch.cat([output[-1].flatten() for output in built.outputs(sample, own)])
+        found = torch.cat([output[-1].flatten() for output in built.outputs(sample)])
     if not torch.allclose(found, expected, rtol=1e-3, atol=1e-4):
         raise ValueError(
             f"the network {type(network).__name__} computes something else when it is stacked with "

@@ -6,7 +6,6 @@ iteration of one network over the stack's. What is required was set before the t
 """
 
 import argparse
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import helpers  # noqa: F401 - before torch: sets how many threads it takes
-from helpers.datasets import generate_line, generate_random
+from helpers.datasets import generate_random
 from helpers.objectives import (
     accuracy,
     binary_accuracy,
@@ -72,8 +71,8 @@ def problems() -> dict[str, tuple]:
             found[f"{name} + {loss}"] = make, images, labels, *pair, by_hand, {}
     make = partial(one_hidden_layer, UnknownSigmoid)
     found["sigmoid + CE, autograd"] = make, images, labels, *losses["CE"], by_autograd, {}
-    line = generate_line(seed=0)
-    make = load_implementation("04_convolutional_network").ConvolutionalNetwork
+    lesson = load_implementation("04_convolutional_network")
+    make, line = lesson.ConvolutionalNetwork, lesson.generate_line(seed=0)
     pictures = torch.tensor(line.images[:, None], dtype=torch.float32)
     sides = torch.tensor(line.labels, dtype=torch.float32)
     found["convolutional"] = make, pictures, sides, *losses["CE"], {32: 0}, {}
@@ -136,22 +135,6 @@ def measure(problem: tuple, rounds: int) -> dict[int | str, float]:
     }
 
 
-def memory_mib(members: int) -> float:
-    """Peak resident memory of a fresh process that trains sigmoid + CE for 10,000 iterations.
-
-    Read from `resource`, which Windows lacks. With 0 members the process only loads the problem.
-    """
-    script = (
-        "import resource, sys; from tests.benchmarks.ensemble import problems, seconds_of_stack; "
-        "make, x, y, _, loss, _, options = problems()['sigmoid + CE']; "
-        f"{members} and seconds_of_stack(make, x, y, loss, {members}, 10_000, options); "
-        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
-        "print(peak / (2**20 if sys.platform == 'darwin' else 2**10))"
-    )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
-    return float(result.stdout)
-
-
 def main() -> int:
     """Print the ratios; the exit status is 1 if one of them misses what is required."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -164,9 +147,6 @@ def main() -> int:
         cells = [f"{m} members {found[m]:6.1f} ({least})" for m, least in required.items()]
         print(f"{name:<24}{1e6 * found['plain']:6.0f} us  " + "  ".join(cells), flush=True)
         missed += [f"{name}, {m}" for m, least in required.items() if found[m] < least]
-    base = memory_mib(0)
-    for members in (64, 1024):
-        print(f"peak memory, {members} members: {memory_mib(members):.0f} MiB; idle {base:.0f}")
     print("missed by: " + "; ".join(missed) if missed else "all met")
     return bool(missed)
 

@@ -16,11 +16,13 @@ from jupyter_client import KernelManager
 from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers import mnist
+from tests.collection.notebook_hygiene import setup_source
 from tests.collection.trial_notebook import write_notebook
 from tests.helpers.small_mnist import mirror_of, write_small_mnist
 from tests.tools.execute_notebooks import NativeKernelManager
-from tests.tools.notebook_tools import PROJECT, cell_tags, notebook_paths, read_notebook
+from tests.tools.notebook_tools import PROJECT, StoredNotebook, notebook_paths, read_notebook
 
+SETUP = setup_source(StoredNotebook(notebook_paths()[0]))
 LOAD = """
 import sys
 from pathlib import Path
@@ -33,18 +35,13 @@ print(mnist.load_mnist().description)
 EXECUTE = "import sys; from tests.tools.execute_notebooks import main; sys.exit(main(sys.argv[1:]))"
 
 
-def setup_cell() -> str:
-    cells = read_notebook(notebook_paths()[0]).cells
-    return next(cell.source for cell in cells if "setup" in cell_tags(cell))
-
-
 def copy_project(target: Path) -> Path:
     """Copy what a user works with, and a notebook; return the notebook's path."""
     ignored = shutil.ignore_patterns("__pycache__", "MNIST", ".*", "*.ipynb", "test_*")
     for name in ("helpers", "data", "tests", "notebooks"):
         shutil.copytree(PROJECT / name, target / name, ignore=ignored)
     shutil.copy(PROJECT / "pyproject.toml", target)
-    cells = [new_code_cell(setup_cell()), new_code_cell("import helpers\nprint(helpers.__file__)")]
+    cells = [new_code_cell(SETUP), new_code_cell("import helpers\nprint(helpers.__file__)")]
     return write_notebook(new_notebook(cells=cells), target / "notebooks")
 
 
@@ -121,11 +118,11 @@ def test_after_a_restart_the_setup_cell_is_what_is_missing() -> None:
     manager = KernelManager(kernel_spec_manager=NativeKernelManager().kernel_spec_manager)
     manager.start_kernel(cwd=PROJECT / "notebooks", extra_arguments=["--log-level=ERROR"])
     try:
-        assert run_in(manager, f"{setup_cell()}\nimport helpers") == []
+        assert run_in(manager, f"{SETUP}\nimport helpers") == []
         manager.restart_kernel(now=True)
         assert run_in(manager, "import helpers") == ["No module named 'helpers'"]
-        assert "again whenever the kernel was restarted" in setup_cell()
-        assert run_in(manager, f"{setup_cell()}\nimport helpers") == []
+        assert "again whenever the kernel was restarted" in SETUP
+        assert run_in(manager, f"{SETUP}\nimport helpers") == []
     finally:
         manager.shutdown_kernel(now=True)
 

@@ -15,7 +15,8 @@ from tests.tools.notebook_tools import NOTEBOOKS, PROJECT, StoredNotebook, noteb
 SETUP = setup_source(StoredNotebook(notebook_paths()[0]))
 IMPORTED = re.compile(r"^\s*(?:import|from(?=\s[\w.]+ import\b)) (\w+)", re.MULTILINE)
 NEVER_INSTALLED = {"torch", "torchvision", "numpy", "matplotlib", "IPython"}
-WITH_OTHERS = {"cycler", "PIL", "scipy", "threadpoolctl"}  # come with matplotlib and scikit-learn
+# Come with matplotlib and with scikit-learn.
+WITH_OTHERS = {"cycler", "PIL"} | {"joblib", "scipy", "threadpoolctl"}
 PACKAGES = {"sklearn": "scikit-learn"}  # where pip's name is not the module's
 # Hides packages from the setup cell, and prints pip's commands instead of running them.
 WITHOUT_PACKAGES = """

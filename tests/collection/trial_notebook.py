@@ -26,7 +26,7 @@ IMPORTS = """# @title Imports
 import matplotlib.pyplot as plt
 
 from helpers.diagrams import draw_graph
-from helpers.interactive import explore
+from helpers.plotting import explore
 from helpers.plotting import animate, show
 from helpers.reporting import Claim, Result, show_report"""
 SQUARE = '''

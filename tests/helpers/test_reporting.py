@@ -15,7 +15,6 @@ from helpers.reporting import (
     five_numbers,
     format_iterations,
     mean_std,
-    quartiles_text,
     show_report,
     show_table,
     solved_of,
@@ -98,9 +97,3 @@ def test_the_deviation_divides_by_one_less_than_the_number_of_values():
     assert mean_std(np.array([0.97, 0.98]), percent=True) == "97.50 ± 0.71%"
     assert mean_std([-0.5, -0.5], digits=1) == "−0.5 ± 0.0"
     assert (mean_std([0.5], percent=True, digits=0), mean_std([])) == ("50%", "–")
-
-
-def test_quartiles_stand_after_the_median():
-    assert quartiles_text([3.0, 1.0, 2.0, 5.0, 4.0], digits=1) == "3.0 (2.0 to 4.0)"
-    assert quartiles_text([0.1, 0.2, 0.3], percent=True) == "20.00% (15.00 to 25.00)"
-    assert quartiles_text([]) == "–"

@@ -1,5 +1,7 @@
 """The trainer: each member is what the same seed would be alone, by PyTorch's own means."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -78,27 +80,14 @@ def convolutional():
     return nn.Sequential(pooled, second, nn.Flatten(), Swish(), nn.Linear(12, 3))
 
 
-def plain_loop(
-    make,
-    seed,
-    inputs,
-    targets,
-    loss,
-    updates,
-    rate=0.1,
-    optimizer=torch.optim.SGD,
-    batch_size=None,
-    schedule=None,
-    start=truncated_normal_,
-):
+def plain_loop(make, seed, inputs, targets, loss, updates, rate=0.1, batch_size=None, **options):
     """The ordinary way to train one network: its losses before each update, and the network."""
     torch.manual_seed(seed)
     network = make()
-    if start:
+    if start := options.get("start", truncated_normal_):
         start(network, torch.Generator().manual_seed(seed))
-    optimizer = optimizer(network.parameters(), lr=rate)
-    order, losses = torch.Generator().manual_seed(seed), []
-    batches = []
+    optimizer = options.get("optimizer", torch.optim.SGD)(network.parameters(), lr=rate)
+    order, losses, batches = torch.Generator().manual_seed(seed), [], []
     for update in range(updates):
         if not batches:
             samples = torch.randperm(len(inputs), generator=order)
@@ -107,8 +96,8 @@ def plain_loop(
         outputs = network(inputs[chosen])
         value = loss(outputs.squeeze(1) if outputs.shape[1] == 1 else outputs, targets[chosen])
         losses.append(value.item())
-        if schedule:
-            optimizer.param_groups[0]["lr"] = rate * schedule(update / updates)
+        if "schedule" in options:
+            optimizer.param_groups[0]["lr"] = rate * options["schedule"](update / updates)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -213,7 +202,7 @@ FEATURES = {
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("feature", FEATURES)
 def test_a_member_of_many_equals_the_same_seed_alone(feature, parallel, monkeypatch):
-    monkeypatch.setattr(training, "core_count", lambda: 2)
+    monkeypatch.setattr(training, "cpu_count", lambda: 2)
     options = FEATURES[feature]
     together = solving(SEEDS, parallel=parallel, **options)
     assert len(set(together.solved_at)) > 2  # members leave the stack at different times
@@ -256,24 +245,13 @@ def test_a_loss_that_is_not_finite_is_no_solution():
     assert (history.diverged_at == 0).all() and not history.solved.any()
 
 
-def test_each_member_may_have_its_own_data():
-    inputs = torch.stack([INPUTS, INPUTS.flip(1), INPUTS + 1])
-    labels = torch.stack([LABELS, 1 - LABELS, LABELS])
-    for make in (one_hidden, two_hidden):
-        for size in (None, 7):
-            options = {"iterations": 10, "batch_size": size, "learning_rate": 0.3}
-            together = train(make, [0, 1, 2], inputs, labels, LOSS, own_data=True, **options)
-            for member in range(3):
-                data = inputs[member], labels[member]
-                alone = train(make, [member], *data, LOSS, **options)
-                assert_member_alone(together, member, alone)
-
-
 @pytest.mark.parametrize("parallel", [False, True])
 def test_an_ended_member_keeps_its_last_values_and_snapshots(parallel, monkeypatch):
-    monkeypatch.setattr(training, "core_count", lambda: 2)
+    monkeypatch.setattr(training, "cpu_count", lambda: 2)
     # One after the other: the first makes snapshots of moments when the second has ended.
-    monkeypatch.setattr(training, "on_all_cores", lambda train, groups: list(map(train, groups)))
+    monkeypatch.setattr(
+        training, "Parallel", lambda *_, **__: lambda tasks: [f() for f, *_ in tasks]
+    )
     options = {"snapshots_at": range(0, 150, 10), "iterations": 150, "parallel": parallel}
     history = solving([*SEEDS][::-1], **options)
     first, longest = int(history.solved_at.argmin()), int(history.solved_at.max())
@@ -298,7 +276,6 @@ def test_the_limit_ends_training_and_unsolved_members_say_so():
     solved = solving(SEEDS)
     middle = sorted(solved.solved_at)[2]
     assert solved.quantiles([0, 0.5]).tolist() == [solved.solved_at.min(), middle]
-    assert solving(SEEDS, epochs=2, iterations=None, batch_size=5).curves["loss"].shape[1] <= 10
 
 
 def test_two_losses_with_weights_and_two_outputs():
@@ -325,10 +302,9 @@ def test_two_losses_with_weights_and_two_outputs():
 
 
 def test_a_loss_weight_is_a_factor_of_the_rate():
-    weighted = train(
-        one_hidden, SEEDS, INPUTS, LABELS, LOSS, iterations=9, loss_weights={"loss": 0.2}
-    )
-    slower = train(one_hidden, SEEDS, INPUTS, LABELS, LOSS, iterations=9, learning_rate=0.02)
+    data, weights = (one_hidden, SEEDS, INPUTS, LABELS, LOSS), {"loss": 0.2}
+    weighted = train(*data, iterations=9, loss_weights=weights)
+    slower = train(*data, iterations=9, learning_rate=0.02)
     np.testing.assert_allclose(weighted.curves["loss"], slower.curves["loss"], atol=1e-6)
 
 
@@ -341,50 +317,33 @@ def test_metrics_are_means_over_the_samples_or_numbers_of_the_members():
     np.testing.assert_allclose(history.curves["largest"][:, 4], logits.abs().amax(1), atol=1e-5)
 
 
-def test_evaluation_is_of_other_data_at_chosen_times_in_evaluation_mode():
-    unseen = IMAGES[:7] + 1, CLASSES[:7]
-    loss, metrics = {"loss": cross_entropy}, {"accuracy": accuracy}
-    options = {"iterations": 7, "batch_size": 5, "learning_rate": 0.2, "snapshots_at": range(8)}
-    options["metrics"] = metrics
-    evaluation = {"evaluate": {"unseen": unseen}, "evaluate_every": 3}
-    history = train(Residual, SEEDS, IMAGES, CLASSES, loss, **evaluation, **options)
-    assert history.evaluated_at.tolist() == [[0, 3, 6, 7]] * 6
-    assert (np.diff(history.evaluated_after) > 0).all()
-    assert history.seconds >= history.evaluated_after.max()
-    for column, moment in enumerate([0, 3, 6, 7]):
-        logits = network_of(Residual, history.snapshots[moment], 2)(unseen[0]).detach()
-        found = {name: values[2, column] for name, values in history.evaluations["unseen"].items()}
-        assert abs(found["loss"] - F.cross_entropy(logits, unseen[1]).item()) < 1e-5
-        assert abs(found["accuracy"] - (logits.argmax(1) == unseen[1]).float().mean()) < 1e-6
-    undisturbed = train(Residual, SEEDS, IMAGES, CLASSES, loss, **options)
-    np.testing.assert_array_equal(undisturbed.curves["loss"], history.curves["loss"])
+def test_a_snapshot_is_the_network_at_that_time_and_gives_outputs_in_evaluation_mode():
+    unseen = IMAGES[:7] + 1
+    options = {"iterations": 7, "batch_size": 5, "learning_rate": 0.2, "snapshots_at": (0, 3, 7)}
+    history = train(Residual, SEEDS, IMAGES, CLASSES, {"loss": cross_entropy}, **options)
+    assert list(history.snapshots) == [0, 3, 7] and history.seconds > 0
+    for moment, parameters in history.snapshots.items():
+        task = 2, IMAGES, CLASSES, F.cross_entropy, moment, 0.2
+        expected = plain_loop(Residual, *task, batch_size=5)[1].eval()(unseen).detach()
+        found = outputs_of(Residual, parameters, unseen)[2]
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+        alone = network_of(Residual, parameters, 2)(unseen).detach()
+        torch.testing.assert_close(alone, expected, atol=1e-4, rtol=0)
 
 
 def test_batch_normalisation_is_in_the_right_mode_on_every_core(monkeypatch):
-    monkeypatch.setattr(training, "core_count", lambda: 2)
-    data = {"same": (IMAGES, CLASSES)}
+    monkeypatch.setattr(training, "cpu_count", lambda: 2)
+    data = IMAGES, CLASSES, {"loss": cross_entropy}
     alone, dealt = (
-        train(
-            Residual,
-            SEEDS,
-            IMAGES,
-            CLASSES,
-            {"loss": cross_entropy},
-            iterations=5,
-            evaluate=data,
-            parallel=parallel,
-        )
-        for parallel in (False, True)
+        train(Residual, SEEDS, *data, iterations=5, parallel=parallel) for parallel in (False, True)
     )
     np.testing.assert_allclose(dealt.curve("loss"), alone.curve("loss"), atol=2e-5)
-    losses = dealt.evaluations["same"]["loss"], alone.evaluations["same"]["loss"]
-    np.testing.assert_allclose(*losses, atol=2e-5)
 
 
 def test_every_sample_is_seen_once_an_epoch_in_an_order_of_the_members_own():
     samples = torch.arange(10.0)[:, None]
     seen = {"seen": lambda outputs, targets: (2.0**targets).sum(1)}  # a bit for each sample
-    settings = {"epochs": 2, "batch_size": 4, "learning_rate": 0.0, "metrics": seen}
+    settings = {"iterations": 6, "batch_size": 4, "learning_rate": 0.0, "metrics": seen}
     make, targets = partial(nn.Linear, 1, 1), samples[:, 0]
     history = train(make, [1, 2, 3], samples, targets, {"loss": squared_error}, **settings)
     batches = history.curves["seen"].astype(int)
@@ -392,24 +351,6 @@ def test_every_sample_is_seen_once_an_epoch_in_an_order_of_the_members_own():
     assert (batches[:, :3].sum(1) == 2**10 - 1).all()
     assert (batches[:, 3:].sum(1) == 2**10 - 1).all()
     assert len({tuple(row) for row in batches}) == 3 and (batches[:, :3] != batches[:, 3:]).any()
-
-
-def test_time_ends_training_and_evaluations_do_not_count(monkeypatch):
-    clock = iter(range(10_000))
-    monkeypatch.setattr(training.time, "perf_counter", lambda: float(next(clock)))
-
-    def slow_to_evaluate(logits, labels):
-        if logits.shape[1] == 3:  # the other data
-            [next(clock) for _ in range(10)]
-        return binary_accuracy(logits, labels)
-
-    data = {"unseen": (INPUTS[:3], LABELS[:3])}
-    options = {"iterations": 100, "max_seconds": 5, "batch_size": 8, "evaluate_every": 1}
-    options["metrics"] = {"accuracy": slow_to_evaluate}
-    history = train(one_hidden, SEEDS, INPUTS, LABELS, LOSS, evaluate=data, **options)
-    # Each look at the clock is a second: two in an evaluation, of which one counts, one beside it.
-    assert history.evaluated_after[0].tolist() == [1, 3, 5] and history.seconds == 5
-    assert history.evaluated_at[0].tolist() == [0, 1, 2]
 
 
 def test_dtype_follows_the_inputs():
@@ -436,6 +377,19 @@ def test_nothing_draws_from_the_global_generators():
         options = {"iterations": 2, "batch_size": 5, "initialize": initialize}
         train(convolutional, SEEDS, IMAGES, CLASSES, {"loss": cross_entropy}, **options)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_networks_made_in_several_threads_have_their_own_seeds():
+    def slowly():
+        first = nn.Linear(6, 5)
+        time.sleep(0.01)  # while another thread would draw
+        return nn.Sequential(first, nn.Linear(5, 1))
+
+    def start(seed):
+        return initial_parameters(slowly, [seed], None)["1.weight"]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(map(torch.equal, map(start, range(8)), pool.map(start, range(8))))
 
 
 def test_truncated_normal_is_cut_and_has_the_right_spread():
@@ -469,19 +423,13 @@ def test_a_network_that_cannot_be_stacked_is_named(name):
 
 
 BAD_SETTINGS = [
-    ({"losses": {}}, "losses is empty"),
     ({"metrics": {"loss": binary_accuracy}}, "names of their own: .'loss', 'loss'."),
     ({"loss_weights": {"L2": 1.0}}, "loss_weights names .'L2'., but the losses are .'loss'."),
     ({"stop_when": "loss"}, "stop_when is 'loss', but the metrics are .'accuracy'."),
     ({"stop_when": "acuracy"}, "stop_when is 'acuracy'"),
-    (
-        {"iterations": None},
-        "nothing ends this training; give one of iterations, epochs",
-    ),
-    ({"iterations": -1}, "a limit is negative: .*iterations.: -1"),
-    ({"learning_rate": [0.1, 0.2]}, "learning_rate has shape .2,.; expected a number, or 6"),
+    ({"iterations": -1}, "iterations is -1; expected at least 0"),
+    ({"learning_rate": [0.1, 0.2]}, "could not be broadcast .* .2,. *and requested shape .6,."),
     ({"targets": LABELS[:5]}, "shapes .*; expected .n, ....."),
-    ({"own_data": True}, "expected .6 members, n, ...."),
     ({"seeds": []}, "seeds is empty"),
 ]
 

@@ -1,4 +1,4 @@
-"""The code that notebook 04 teaches, against PyTorch and SciPy: convolution, training, pairs."""
+"""The code that notebook 04 teaches, against PyTorch and SciPy: training, images, pairs."""
 
 import math
 from statistics import NormalDist
@@ -9,29 +9,12 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import binomtest
 
-from helpers.datasets import ImageSet, generate_detection, generate_line
+from helpers.datasets import ImageSet
 from helpers.training import initial_parameters
 from tests.tools.notebook_tools import load_implementation
 
 NOTEBOOK = load_implementation("04_convolutional_network")
 RNG = np.random.default_rng(0)
-# No two sizes are equal, so that an exchanged axis cannot pass.
-IMAGES = RNG.normal(size=(2, 3, 9, 8))
-KERNELS = RNG.normal(size=(4, 3, 5, 5))
-BIASES = RNG.normal(size=4)
-DLOSS_DZ = RNG.normal(size=(2, 4, 5, 4))
-
-
-def test_convolution_and_its_gradients_equal_pytorch():
-    tensors = [torch.tensor(a, requires_grad=True) for a in (IMAGES, KERNELS, BIASES)]
-    z = F.conv2d(*tensors)
-    np.testing.assert_allclose(
-        NOTEBOOK.convolve(IMAGES, KERNELS, BIASES), z.detach().numpy(), atol=1e-12
-    )
-    z.backward(torch.tensor(DLOSS_DZ))
-    gradients = NOTEBOOK.convolve_gradients(IMAGES, KERNELS, DLOSS_DZ)
-    for name, tensor in zip(("images", "kernels", "biases"), tensors, strict=True):
-        np.testing.assert_allclose(gradients[name], tensor.grad.numpy(), atol=1e-12)
 
 
 def test_fully_connected_networks_of_both_image_sizes():
@@ -86,7 +69,7 @@ def assert_trained_alike(history, network):
     ],
 )
 def test_both_recipes_are_those_of_pytorch(recipe, options):
-    data, make = generate_line(12, seed=4), NOTEBOOK.ConvolutionalNetwork
+    data, make = NOTEBOOK.generate_line(12, seed=4), NOTEBOOK.ConvolutionalNetwork
     network = one_network(make, 5)
     optimizer = torch.optim.SGD(network.parameters(), **options)
     for _ in range(4):
@@ -99,7 +82,7 @@ def test_both_recipes_are_those_of_pytorch(recipe, options):
 
 
 def test_training_on_two_losses_is_two_steps_with_two_learning_rates():
-    data = generate_detection(12, seed=4)
+    data = NOTEBOOK.generate_detection(12, seed=4)
     network = one_network(NOTEBOOK.DetectionNetwork, 5)
     targets = tuple(torch.tensor(t).float() for t in (data.labels, data.widths))
     for _ in range(3):
@@ -108,12 +91,70 @@ def test_training_on_two_losses_is_two_steps_with_two_learning_rates():
 
 
 def test_each_network_trains_until_it_is_solved():
-    data = generate_line(8, seed=1)
+    data = NOTEBOOK.generate_line(8, seed=1)
     history = NOTEBOOK.train_classifier(
         NOTEBOOK.ConvolutionalNetwork, data, range(5), 200, **NOTEBOOK.PLAIN
     )
     assert history.solved.all() and history.iterations == history.solved_at.max() < 200
     assert len(set(history.solved_at)) > 1 and (history.curve("accuracy")[:, 0] < 1).all()
+
+
+# ---- the images
+
+
+def extents(pixels):
+    """First and last row and column of a part of an image: ((top, left), (bottom, right))."""
+    places = np.argwhere(pixels)
+    return places.min(axis=0), places.max(axis=0)
+
+
+def test_line_images_are_a_bar_and_a_square_on_the_side_of_the_label():
+    line = NOTEBOOK.generate_line(1000, seed=7)
+    bar_sizes, sides, bar_places = set(), set(), ([], [])
+    for image, label in zip(line.images, line.labels, strict=True):
+        is_bar = image.sum(axis=0) > 9  # the longest side of a square
+        (bar_top, bar_left), (bar_bottom, bar_right) = extents(image * is_bar)
+        (top, left), (bottom, right) = extents(image * ~is_bar)
+        again = np.zeros((16, 16))
+        again[bar_top : bar_bottom + 1, bar_left : bar_right + 1] = 1
+        again[top : bottom + 1, left : right + 1] = 1
+        np.testing.assert_array_equal(image, again)
+        gap = bar_left - right if label == 1 else left - bar_right
+        assert gap >= 2  # at least one black column between
+        assert top <= bar_bottom and bottom >= bar_top  # beside, not above or below
+        side = max(bottom - top, right - left) + 1
+        for first, last in ((top, bottom), (left, right)):
+            clipped = first == 0 or last == 15
+            assert last - first + 1 == side or (clipped and 2 * (last - first + 1) >= side)
+        sides.add(side)
+        bar_sizes.add((bar_right - bar_left + 1, bar_bottom - bar_top + 1))
+        bar_places[int(label)].append(bar_left)
+    assert bar_sizes == {(w, h) for w in (2, 3, 4) for h in (11, 12, 13, 14)}
+    assert sides == set(range(1, 10))
+    # The place of the bar alone does not give the label away.
+    assert len(set(bar_places[0]) & set(bar_places[1])) >= 8
+
+
+def test_detection_images_are_the_shape_of_their_label_and_width():
+    detection = NOTEBOOK.generate_detection(1000, seed=7)
+    parts = zip(detection.images, detection.labels, detection.widths, strict=True)
+    for image, label, width in parts:
+        first, last = extents(image)
+        assert list(last - first) == [2 * width, 2 * width]  # wholly inside
+        dy, dx = np.abs(np.indices((16, 16)) - (first + last)[:, None, None] / 2)
+        expected = (np.maximum(dx, dy) if label else dx + dy) <= width
+        np.testing.assert_array_equal(image, expected)
+
+
+def test_detection_radii_have_a_mean_of_three_and_a_half_and_centres_reach_every_place():
+    detection = NOTEBOOK.generate_detection(3000, seed=7)
+    assert abs(detection.widths.mean() - 3.5) < 0.2  # 6 standard errors
+    assert set(detection.widths) == set(range(1, 8))
+    for radius in range(1, 8):
+        images = detection.images[detection.widths == radius]
+        for axis in (1, 2):
+            first = images.any(axis=axis).argmax(axis=1)
+            assert set(first.tolist()) == set(range(16 - 2 * radius))
 
 
 # ---- paired differences, blips, fresh images
@@ -153,7 +194,10 @@ def test_blips_are_unbroken_rises():
 
 
 def test_unseen_leaves_out_the_training_images():
-    training, fresh = generate_detection(64, seed=0), generate_detection(400, seed=9)
+    training, fresh = (
+        NOTEBOOK.generate_detection(64, seed=0),
+        NOTEBOOK.generate_detection(400, seed=9),
+    )
     parts = [[getattr(d, k) for d in (training, fresh)] for k in ("images", "labels", "widths")]
     mixed = ImageSet("detection", *map(np.concatenate, parts))
     chosen = NOTEBOOK.unseen(mixed, training, 50)

@@ -100,29 +100,13 @@ def twice(logits, labels):
     return nn.CrossEntropyLoss()(nn.Softmax(dim=1)(logits), labels)
 
 
-TRAININGS = {  # network, loss, PyTorch's loss and optimiser, options, whether the rate falls
-    "usual": ("feed_forward", "cross-entropy", F.cross_entropy, partial(ADAM, lr=1e-3), {}, True),
-    "plain descent": (
-        "feed_forward", "squared error", mean_squared_error, partial(torch.optim.SGD, lr=0.1),
-        {"optimizer": None, "learning_rate": 0.1}, False,
-    ),
-    "LeNet-5": (
-        "LeNet5", "softmax twice", twice, partial(ADAM, lr=0.002), {"learning_rate": 0.002}, True,
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("training", TRAININGS)
-def test_learn_is_an_ordinary_training_from_each_seed(few, training):
-    make, loss, plain_loss, optimizer, options, falls = TRAININGS[training]
-    make = getattr(NOTEBOOK, make)
-    schedule = NOTEBOOK.falling_rate if falls else None
-    history = NOTEBOOK.learn(
-        make, (3, 5), few, NOTEBOOK.LOSSES[loss], epochs=2, schedule=schedule, **options
-    )
+def test_learn_is_an_ordinary_training_from_each_seed(few):
+    make, options = NOTEBOOK.feed_forward, {"epochs": 2, "schedule": NOTEBOOK.falling_rate}
+    history = NOTEBOOK.learn(make, (3, 5), few, **options)
     found = NOTEBOOK.accuracies(make, history, {"test": few["validation"]})
     for member, seed in enumerate((3, 5)):
-        losses, accuracies = plain_loop(make, seed, few, plain_loss, optimizer, 2, falls=falls)
+        task = make, seed, few, F.cross_entropy, partial(ADAM, lr=1e-3), 2
+        losses, accuracies = plain_loop(*task, falls=True)
         np.testing.assert_allclose(history.curves["loss"][member], losses, atol=1e-3)
         measured = NOTEBOOK.validation(history)[member, 1:]
         np.testing.assert_allclose(measured, accuracies, atol=ONE_IMAGE)

@@ -23,9 +23,9 @@ class Picture:
 
 
 PICTURES = (
-    Picture("surfaces", "01_loss_and_gradient_surfaces", "01-027"),
+    Picture("surfaces", "01_loss_and_gradient_surfaces", "surfaces-figure"),
     Picture("regions", "05_scalar_backpropagation", "05-072"),
-    Picture("iterations", "02_fully_connected_network", "02-039"),
+    Picture("iterations", "02_fully_connected_network", "sweep-figure"),
     Picture("speed", "06_mnist_backpropagation", "06-056"),
     Picture("hidden_plane", "03_xor_perceptron", "hidden-film"),
     Picture("equal_cost", "07_mnist_classifiers", "07-119"),

@@ -111,11 +111,9 @@ class StoredNotebook:
     @property
     def appendix(self) -> int:
         """How many cells stand before the appendix."""
+        found = [cells[0] for text, cells in self.sections if text.startswith(APPENDIX)]
         cells = self.node.cells
-        appendix = next((found for text, found in self.sections if text.startswith(APPENDIX)), [])
-        return next(
-            (i for i, cell in enumerate(cells) if appendix and cell is appendix[0]), len(cells)
-        )
+        return next((i for i, cell in enumerate(cells) if cell in found), len(cells))
 
     def cells(self, kind: str) -> list[tuple[int, NotebookNode]]:
         """Return the cells of a type, each with its position in the notebook, counted from 1."""

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.datasets import DATA_FOLDER, generate_detection, generate_line, generate_random
+from helpers.datasets import DATA_FOLDER, generate_random
+from tests.tools.notebook_tools import load_implementation
 
 
 def write_sets(folder: Path) -> list[Path]:
     """Generate the three sets with seed 0, write them below `folder`, return the files' paths."""
-    paths = []
-    for image_set in (generate_random(), generate_line(), generate_detection()):
+    paths, lesson = [], load_implementation("04_convolutional_network")
+    for image_set in (generate_random(), lesson.generate_line(), lesson.generate_detection()):
         arrays = {"imgs": image_set.images, "labs": image_set.labels, "width": image_set.widths}
         (folder / image_set.name).mkdir(parents=True, exist_ok=True)
         for suffix, array in arrays.items():
