@@ -41,10 +41,7 @@ def notebook(path: Path) -> NotebookNode:
 def wrong_answers(path: Path) -> dict[int, dict[str, tuple[str, str]]]:
     """Exercise -> mistake -> what is right in the solution, and what is written instead."""
     parsed = tomllib.loads((WRONG_ANSWERS / f"{path.stem}.toml").read_text(encoding="utf-8"))
-    found = {int(number): mistakes for number, mistakes in parsed.get("exercise", {}).items()}
-    for w in parsed.get("wrong", ()):  # the longer form of one file, until it is rewritten
-        found.setdefault(w["exercise"], {})[w["mistake"]] = (w["right"], w["wrong"])
-    return found
+    return {int(number): mistakes for number, mistakes in parsed["exercise"].items()}
 
 
 CASES = [Case(path, e) for path in notebook_paths() for e in find_exercises(notebook(path))]
