@@ -50,9 +50,9 @@ def draw_network(
                 weight = 0 if weights is None else weights[i][k][j]
                 look = {"color": "0.7", "linewidth": 0.8, "linestyle": "-"}
                 if weights is not None:
-                    color = POSITIVE if weight > 0 else NEGATIVE
-                    look = {"color": color, "linestyle": "-" if weight > 0 else (0, (3, 1))}
-                    look["linewidth"] = 5 * abs(weight) / largest
+                    look |= {"color": POSITIVE, "linewidth": 5 * abs(weight) / largest}
+                if weight < 0:  # not at 0: matplotlib 3.10 refuses dashes without a width
+                    look |= {"color": NEGATIVE, "linestyle": (0, (3, 1))}
                 axes.plot([i, i + 1], [low, high], **look, zorder=1)
     top = max(max(layer.values()) for layer in layers) + GAP
     rows = 2 * top + 2 * GAP

@@ -109,6 +109,7 @@ def test_a_network_shows_signs_sizes_and_values():
     np.testing.assert_allclose(widths, 5 * np.abs(weights[0]).ravel() / 4)
     assert (lines[0].get_color(), lines[0].get_linestyle()) == (plotting.COLORS[0], "-")
     assert (lines[1].get_color(), lines[1].get_linestyle()) == (plotting.COLORS[1], "--")
+    assert lines[2].get_linestyle() == "-"  # of weight 0
     assert [text.get_text() for text in axes.texts] == ["x", "y", "0.25", "−1.5", "0"]
 
 
