@@ -34,6 +34,8 @@ def test_the_network_needs_no_library_but_pythons_own():
             break
         if "implementation" in cell_tags(cell):
             execute_cell(cell, namespace)
+        if not {"implementation", "experiment"}.isdisjoint(cell_tags(cell)):
+            assert "np." not in cell.source and "torch." not in cell.source
     else:
         pytest.fail("the section on training is gone")
     x, t, parameters = namespace["random_case"](7)
