@@ -29,8 +29,11 @@ MAX_BYTES = 2_000_000
 MAX_CODE_LINES, MAX_HIDDEN_LINES = 20, 30
 KNOWN_TAGS = JOB_TAGS | {SOLUTION_TAG, HIDDEN_TAG, "nbval-check-output"}
 FIRST_EDITIONS_LAST_SECTIONS = ("Reports against measurements", "Further exercises")
-# The setup cell's last line, because PyTorch reads the number of threads when it is imported.
-IMPORT_HELPERS = "import helpers  # noqa: E402, F401 - before torch: sets how many threads it takes"
+# The setup cell's end, because PyTorch reads the number of threads when it is imported.
+IMPORT_HELPERS = """
+import helpers  # noqa: E402 - before torch: sets how many threads it takes
+
+helpers.require_packages(install=project == copy)"""
 OWN_THREADS = re.compile(r"set_num_threads|threadpool|OMP_\w+")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -167,8 +170,8 @@ def _check_badge_and_setup(book: StoredNotebook) -> Iterator[str]:
     setup = [cell for _, cell in book.cells("code") if "setup" in cell_tags(cell)]
     if len(setup) != 1 or setup[0] is not book.cells("code")[0][1]:
         yield "the first code cell is not the one cell with the tag 'setup'"
-    if not setup_source(book).endswith(f"\n{IMPORT_HELPERS}"):
-        yield f"the setup cell does not end with the line {IMPORT_HELPERS}"
+    if not setup_source(book).endswith(IMPORT_HELPERS):
+        yield f"the setup cell does not end with {IMPORT_HELPERS.strip()!r}"
     cloned = REPOSITORY.findall(setup_source(book))
     if cloned != [stored_repository()]:
         yield f"the setup cell clones {cloned}, pyproject.toml has {stored_repository()}"

@@ -130,7 +130,7 @@ DAMAGES = [
     (replace(f"github/{stored_repository()}", "github/some/body"), "the Colab badge opens"),
     (replace(f"com/{stored_repository()}", "com/some/body"), "the setup cell clones"),
     (tag("imports", "imports", "setup"), "is not the one cell"),
-    (add("\nimport torch", "setup"), "the setup cell does not end with the line import helpers"),
+    (add("\nimport torch", "setup"), "the setup cell does not end with"),
     (without_figures_and_assertions, "has neither a figure nor an assertion"),
     (without_figures_and_assertions, "no cell stores the JSON"),
     (add("[x](none.ipynb)", "title"), "the link none.ipynb names no existing file"),
