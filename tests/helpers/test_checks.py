@@ -1,0 +1,109 @@
+"""The checks of exercises: what is right passes, and what is wrong is said in words."""
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.checks import checking, fault_of
+
+EXPECTED = np.array([0.5, -1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "fault"),
+    [
+        (None, EXPECTED, "nothing was returned; is a `return` missing?"),
+        ((EXPECTED,), EXPECTED, "expected numbers of shape (3,), found a tuple of 1"),
+        (
+            EXPECTED > 0,
+            EXPECTED,
+            "expected numbers of shape (3,), found truth values of shape",
+        ),
+        (True, 1.0, "expected one number, found one truth value"),
+        ("0.5", 0.5, "expected one number, found one str"),
+        (
+            [[1.0], [2.0, 3.0]],
+            EXPECTED,
+            "expected numbers of shape (3,), found lists of different le",
+        ),
+        (
+            EXPECTED[:, None],
+            EXPECTED,
+            "expected numbers of shape (3,), found numbers of shape (3, 1)",
+        ),
+        (8 * EXPECTED, EXPECTED, "found [4.0, -8.0, 0.0]: 8 times too large; n is 8"),
+        (EXPECTED / 8, EXPECTED, ": 8 times too small; n is 8"),
+        (-EXPECTED, EXPECTED, ": the wrong sign"),
+        (3 * EXPECTED, EXPECTED, ": 3 times what is expected"),
+        (EXPECTED + 1, EXPECTED, "expected [0.5, -1.0, 0.0], found [1.5, 0.0, 1.0]"),
+        (np.arange(20.0) + (np.arange(20) == 7), np.arange(20.0), "1 of 20 numbers are wrong; at"),
+        (np.array([np.nan, 1]), np.array([0.0, 1]), "expected [0.0, 1.0], found [nan, 1.0]"),
+        (1.0, (1.0, 2.0), "expected a tuple of 2, found one number"),
+        ((1.0, 3.0), (1.0, 2.0), "2: expected 2.0, found 3.0: 1.5 times what is expected"),
+        (
+            {"W": 1.0},
+            {"W": 1.0, "b": 2.0},
+            "expected a dictionary with W, b, found a dictionary wit",
+        ),
+        (
+            {"W": 2.0, "b": 9.0},
+            {"W": 1.0, "b": 9.5},
+            "W: expected 1.0, found 2.0: 2 times what is e",
+        ),
+    ],
+)
+def test_a_mistake_is_said_in_words(found, expected, fault):
+    said = fault_of(found, expected, factors={"n": 8})
+    assert fault in said and "\n" not in said and len(said) < 200
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (EXPECTED + 1e-10, EXPECTED),
+        (torch.tensor([0.5, -1.0, 0.0], requires_grad=True), EXPECTED),
+        ([0.5, -1, 0], EXPECTED),
+        (EXPECTED, [0.5, -1.0, 0.0]),
+        (np.float64(2), 2),
+        (np.array([np.nan]), [np.nan]),
+        ((1, [2, 3]), (1, np.array([2, 3]))),
+        ([1, 2], (1, 2)),
+        ({"b": 2, "W": 1}, {"W": 1, "b": 2}),
+        (EXPECTED > 0, EXPECTED > 0),
+    ],
+)
+def test_what_is_right_passes(found, expected):
+    assert fault_of(found, expected) == ""
+
+
+def test_all_faults_are_reported_one_by_one_and_what_is_right_is_printed(capsys):
+    def broken(x):
+        raise TypeError("no such thing")
+
+    with pytest.raises(AssertionError) as error, checking() as check:
+        check("double", lambda x: 2 * x, np.ones(2), expected=[2, 2])
+        check("half", lambda x: x, 1.0, expected=0.5)
+        check("broken", broken, 1.0, expected=0.5)
+        check("named", lambda x, y: x - y, 1.0, y=2.0, expected=-1.0, atol=0.1)
+    half = "half: expected 0.5, found 1.0: 2 times what is expected"
+    assert str(error.value) == f"{half}\nbroken: raised TypeError: no such thing"
+    assert capsys.readouterr().out == "double: [2.0, 2.0]\nnamed: -1.0\n"
+
+
+def test_an_answer_that_changes_what_it_was_given_is_refused():
+    def in_place(x, parameters):
+        parameters["W"] += 1
+        return x + 1
+
+    with pytest.raises(AssertionError, match="right, but what it was given is changed"):
+        with checking() as check:
+            check("in place", in_place, 1.0, {"W": np.zeros(2)}, expected=2.0)
+
+
+def test_a_stub_ends_the_check():
+    def stub():
+        raise NotImplementedError("Exercise 1")
+
+    with pytest.raises(NotImplementedError, match="Exercise 1"), checking() as check:
+        check("half", lambda x: x, 1.0, expected=0.5)
+        check("stub", stub, expected=0)
