@@ -18,6 +18,7 @@ from helpers.reporting import RESULTS_MIME_TYPE
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = PROJECT / "notebooks"
+EXERCISES = NOTEBOOKS / "exercises"  # the edition that tests.tools.exercise_edition writes
 # The notebooks in the form of the second edition; the others still have that of the first.
 SECOND_EDITION = frozenset({"01", "02", "03"})
 TAUGHT_TAGS = frozenset({"imports", "implementation"})
@@ -26,6 +27,7 @@ LEFT_OUT_TAGS = frozenset({"proof", "report"})  # of the edition with exercises
 FIGURE_LINES = 5  # a cell with the tag ``figure`` and more lines is collapsed, too
 HIDDEN_TAG = "hide-input"
 APPENDIX = "Appendix"  # how the heading of a notebook's last section begins
+BADGE_LINE = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
 
 
 def stored_repository() -> str:
@@ -37,6 +39,29 @@ def stored_repository() -> str:
 def notebook_paths() -> list[Path]:
     """Return the project's notebooks in the order of their numbers."""
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def edition_paths() -> list[Path]:
+    """Return the notebooks that the edition with exercises has: those of the second edition."""
+    return [path for path in notebook_paths() if path.name[:2] in SECOND_EDITION]
+
+
+def badge(name: str) -> str:
+    """Return the badge that opens a notebook in Colab, from its path below ``notebooks/``."""
+    image = "https://colab.research.google.com/assets/colab-badge.svg"
+    return f"[![Open in Colab]({image})]({colab_address(name)})"
+
+
+def badge_line(name: str) -> str:
+    """Return the line with the badge in a notebook's title cell, and the link to its exercises."""
+    exercises = f" [Exercises in Colab]({colab_address(f'exercises/{name}')})"
+    return badge(name) + (exercises if name[:2] in SECOND_EDITION else "")
+
+
+def colab_address(name: str) -> str:
+    """Return where Colab opens a notebook, from its path below ``notebooks/``."""
+    start = "https://colab.research.google.com/github"
+    return f"{start}/{stored_repository()}/blob/main/notebooks/{name}"
 
 
 def read_notebook(path: Path) -> NotebookNode:
