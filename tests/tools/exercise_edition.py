@@ -54,6 +54,12 @@ GRADED_HEADER = """*The exercises, to be handed in. Their experiments and pictur
 [the lesson]({lesson}).*"""
 LINKED_NOTEBOOK = re.compile(r"(?<=\]\()(\d\d_\w+\.ipynb)")
 PREDICTION = re.compile(r"\n*^\*\*Predict before you run\.\*\*.*?(?=\n\n|\Z)", re.M | re.S)
+# A text on stderr, such as a warning, costs all points of a check.
+QUIET = """
+
+import warnings  # nbgrader takes them for mistakes
+
+warnings.simplefilter("ignore")"""
 # nbgrader takes the lines between the marks out of what students get, and puts them back.
 RESTORED = """# When this is graded, the reference solution takes over from here on.
 ### BEGIN HIDDEN TESTS
@@ -122,7 +128,9 @@ def graded_edition(notebook: NotebookNode, name: str) -> NotebookNode:
     for cell in _needed(made.cells):
         _mark(cell, points=1 if cell.id in solved else None)
         cells.append(cell)
-        if SOLUTION_TAG in cell_tags(cell):
+        if "setup" in cell_tags(cell):
+            cell.source += QUIET
+        elif SOLUTION_TAG in cell_tags(cell):
             cell.source = marked(sources[cell.id])
             cell.metadata.nbgrader.update(solution=True, locked=False)
         elif cell.id in solved:
