@@ -175,10 +175,7 @@ def _check_badge_and_setup(book: StoredNotebook) -> Iterator[str]:
     opened = BADGE.findall(book.node.cells[0].source)
     expected = BADGE.findall(badge_line(book.path.name))
     if opened != expected:
-        yield (
-            f"the Colab badge opens {opened}, not {expected}; "
-            "run `python -m tests.tools.exercise_edition`"
-        )
+        yield f"the Colab badge opens {opened}, not {expected}; run tests.tools.exercise_edition"
 
 
 def _check_sections(book: StoredNotebook) -> Iterator[str]:

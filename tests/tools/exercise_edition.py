@@ -21,24 +21,17 @@ from pathlib import Path
 from nbformat import NotebookNode, from_dict
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from tests.tools.exercises import (
-    CHECK_TAG,
-    SOLUTION_TAG,
-    STATEMENT,
-    find_exercises,
-    marked,
-    stub,
-)
+from tests.tools.exercises import CHECK_TAG, SOLUTION_TAG, STATEMENT, find_exercises, marked, stub
 from tests.tools.folds import without_answers
 from tests.tools.notebook_tools import (
     APPENDIX,
+    BADGE,
     BADGE_LINE,
     EXERCISES,
     LEFT_OUT_TAGS,
-    badge,
     badge_line,
     cell_tags,
-    colab_address,
+    colab_link,
     edition_paths,
     is_taught,
     read_notebook,
@@ -50,16 +43,10 @@ HEADER = """{badge}
 
 *The edition with exercises: code and answers are yours to write. The solved notebook is \
 [notebooks/{name}](https://github.com/{repository}/blob/main/notebooks/{name}).*"""
-GRADED_HEADER = """*The exercises, to be handed in. Their experiments and pictures are in \
-[the lesson]({lesson}).*"""
-LINKED_NOTEBOOK = re.compile(r"(?<=\]\()(\d\d_\w+\.ipynb)")
+GRADED_HEADER = "*The exercises, to be handed in. Their experiments and pictures are in {lesson}.*"
+LINK = re.compile(r"\[([^]]+)\]\((\d\d_\w+\.ipynb)\)")  # to another notebook
 PREDICTION = re.compile(r"\n*^\*\*Predict before you run\.\*\*.*?(?=\n\n|\Z)", re.M | re.S)
-# A text on stderr, such as a warning, costs all points of a check.
-QUIET = """
-
-import warnings  # nbgrader takes them for mistakes
-
-warnings.simplefilter("ignore")"""
+QUIET = '\n\nimport warnings  # nbgrader takes one for a mistake\n\nwarnings.simplefilter("ignore")'
 # nbgrader takes the lines between the marks out of what students get, and puts them back.
 RESTORED = """# When this is graded, the reference solution takes over from here on.
 ### BEGIN HIDDEN TESTS
@@ -90,8 +77,10 @@ def edition(notebook: NotebookNode, name: str, header: str = HEADER) -> Notebook
             cell.source = stub(cell.source, exercise)
             cells.append(expected_cell(notebook.cells[exercise.check]))
     made.cells = cells
-    texts = {"name": name, "badge": badge(f"exercises/{name}"), "repository": stored_repository()}
-    header = header.format(**texts, lesson=colab_address(f"exercises/{name}"))
+    texts = {"name": name, "repository": stored_repository()}
+    for key, text in {"badge": BADGE, "lesson": "the lesson"}.items():
+        texts[key] = colab_link(text, f"exercises/{name}")
+    header = header.format(**texts)
     made.cells[0].source = BADGE_LINE.sub(lambda _: header, made.cells[0].source)
     return made
 
@@ -154,10 +143,8 @@ def _needed(cells: Sequence[NotebookNode]) -> Iterator[NotebookNode]:
         statement = STATEMENT.match(cell.source)
         is_left_out = SOLUTION_TAG in cell_tags(cell) or (statement and statement[2])
         if i == 0 or (any(i < check < end for check in checks) and not is_left_out):
-            cell.source = PREDICTION.sub("", cell.source)
-            cell.source = LINKED_NOTEBOOK.sub(
-                lambda link: colab_address(f"exercises/{link[1]}"), cell.source
-            )
+            text = PREDICTION.sub("", cell.source)
+            cell.source = LINK.sub(lambda link: colab_link(link[1], f"exercises/{link[2]}"), text)
             yield cell
 
 
@@ -168,42 +155,28 @@ def _mark(cell: NotebookNode, points: int | None = None) -> None:
     cell.metadata["nbgrader"] = from_dict(marks if points is None else marks | {"points": points})
 
 
-def rewrite_edition() -> list[Path]:
-    """Write ``notebooks/exercises`` anew, and the links to it; return the written paths."""
-    made = {}
+def write_links() -> None:
+    """Write the link to its exercises into the title cell of each notebook where it is not."""
     for path in edition_paths():
-        notebook = read_notebook(path)
-        title = notebook.cells[0]
-        linked = BADGE_LINE.sub(lambda _, path=path: badge_line(path.name), title.source)
-        if linked != title.source:
-            title.source = linked
+        notebook, line = read_notebook(path), badge_line(path.name)
+        linked = BADGE_LINE.sub(lambda _, line=line: line, notebook.cells[0].source)
+        if linked != notebook.cells[0].source:
+            notebook.cells[0].source = linked
             write_notebook(notebook, path)
-        made[EXERCISES / path.name] = edition(notebook, path.name)
-    for old in {*EXERCISES.glob("*.ipynb")} - made.keys():
-        old.unlink()
-    return write_all(made)
 
 
-def write_all(made: Mapping[Path, NotebookNode]) -> list[Path]:
-    """Write notebooks into folders, which are created; return their paths."""
+def write_all(made: Mapping[Path, NotebookNode]) -> None:
+    """Write notebooks into folders, which are created; over files in `EXERCISES` alone.
+
+    Another file may hold somebody's work: then FileExistsError is raised, and none is written.
+    """
+    for path in made:
+        if path.exists() and path.parent != EXERCISES:
+            remedy = "Name another folder, or move that file away."
+            raise FileExistsError(f"{path}: expected no such file yet, found a notebook. {remedy}")
     for path, notebook in made.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_notebook(notebook, path)
-    return [*made]
-
-
-def write_new(made: Mapping[Path, NotebookNode]) -> list[Path]:
-    """Do the same where there are no such files yet.
-
-    Raises
-    ------
-    FileExistsError
-        If one of them exists, which may hold somebody's work; then none is written.
-    """
-    for path in filter(Path.exists, made):
-        remedy = "Name another folder, or move that file away."
-        raise FileExistsError(f"{path}: expected no such file yet, found a notebook. {remedy}")
-    return write_all(made)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -215,19 +188,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where.add_argument("folder", nargs="?", type=Path, help="default: notebooks/exercises, anew")
     where.add_argument("--nbgrader", type=Path, metavar="FOLDER", help="a course's source")
     options = parser.parse_args(arguments)
-    solved = {path: read_notebook(path) for path in edition_paths()}
+    make = graded_edition if options.nbgrader else edition
+    folder = options.nbgrader or options.folder or EXERCISES
+    if folder == EXERCISES:
+        write_links()
+    places = {path: folder / (path.stem if options.nbgrader else "") for path in edition_paths()}
+    made = {to / path.name: make(read_notebook(path), path.name) for path, to in places.items()}
     try:
-        if folder := options.nbgrader:
-            names = {path: folder / path.stem / path.name for path in solved}
-            written = write_new({names[p]: graded_edition(n, p.name) for p, n in solved.items()})
-        elif folder := options.folder:
-            written = write_new({folder / p.name: edition(n, p.name) for p, n in solved.items()})
-        else:
-            folder, written = EXERCISES, rewrite_edition()
+        write_all(made)
     except OSError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{len(written)} notebooks in {folder}")
+    for old in {*EXERCISES.glob("*.ipynb")} - made.keys() if folder == EXERCISES else ():
+        old.unlink()
+    print(f"{len(made)} notebooks in {folder}")
     return 0
 
 

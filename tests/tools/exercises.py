@@ -8,7 +8,7 @@ exercise, ``**Exercise N (open): title.**``, is a statement alone.
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nbformat import NotebookNode
@@ -96,37 +96,33 @@ def _tagged_code(notebook: NotebookNode, tag: str) -> set[int]:
 
 def stub(source: str, exercise: Exercise) -> str:
     """Return a solution's code with every function's body gone, but for its docstring."""
-
-    def raising(name: str, indent: str, _: list[str]) -> list[str]:
-        message = f"{exercise.name}. Write {name}, and run the cells from here on again."
-        return [
+    lines = source.splitlines()
+    for function in reversed(list(_functions(ast.parse(source)))):
+        indent = " " * (function.col_offset + 4)
+        message = f"{exercise.name}. Write {function.name}, and run the cells from here on again."
+        lines[_start(function) : function.end_lineno] = [
             f"{indent}# Exercise {exercise.number}: your code here, instead of the next lines.",
             f"{indent}raise NotImplementedError(",
             f"{indent}    {message!r}",
             f"{indent})",
         ]
-
-    return _with_bodies(source, raising)
+    return "\n".join(lines)
 
 
 def marked(source: str) -> str:
     """Return a solution's code with nbgrader's marks around every function's body."""
-
-    def between(_: str, indent: str, body: list[str]) -> list[str]:
-        return [f"{indent}### BEGIN SOLUTION", *body, f"{indent}### END SOLUTION"]
-
-    return _with_bodies(source, between)
-
-
-def _with_bodies(source: str, write: Callable[[str, str, list[str]], list[str]]) -> str:
-    """Write the body of each function anew, from its name, its indent and its lines."""
     lines = source.splitlines()
     for function in reversed(list(_functions(ast.parse(source)))):
-        first = function.body[0]
-        kept = first.end_lineno if ast.get_docstring(function) else first.lineno - 1
-        body = slice(kept, function.end_lineno)
-        lines[body] = write(function.name, " " * (function.col_offset + 4), lines[body])
+        indent = " " * (function.col_offset + 4)
+        lines.insert(function.end_lineno, f"{indent}### END SOLUTION")
+        lines.insert(_start(function), f"{indent}### BEGIN SOLUTION")
     return "\n".join(lines)
+
+
+def _start(function: ast.FunctionDef) -> int:
+    """Return how many lines stand before a function's body, after its docstring."""
+    first = function.body[0]
+    return first.end_lineno if ast.get_docstring(function) else first.lineno - 1
 
 
 def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:

@@ -27,6 +27,7 @@ LEFT_OUT_TAGS = frozenset({"proof", "report"})  # of the edition with exercises
 FIGURE_LINES = 5  # a cell with the tag ``figure`` and more lines is collapsed, too
 HIDDEN_TAG = "hide-input"
 APPENDIX = "Appendix"  # how the heading of a notebook's last section begins
+BADGE = "![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)"
 BADGE_LINE = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
 
 
@@ -46,22 +47,16 @@ def edition_paths() -> list[Path]:
     return [path for path in notebook_paths() if path.name[:2] in SECOND_EDITION]
 
 
-def badge(name: str) -> str:
-    """Return the badge that opens a notebook in Colab, from its path below ``notebooks/``."""
-    image = "https://colab.research.google.com/assets/colab-badge.svg"
-    return f"[![Open in Colab]({image})]({colab_address(name)})"
+def colab_link(text: str, name: str) -> str:
+    """Return a link by which Colab opens a notebook, from its path below ``notebooks/``."""
+    start = "https://colab.research.google.com/github"
+    return f"[{text}]({start}/{stored_repository()}/blob/main/notebooks/{name})"
 
 
 def badge_line(name: str) -> str:
-    """Return the line with the badge in a notebook's title cell, and the link to its exercises."""
-    exercises = f" [Exercises in Colab]({colab_address(f'exercises/{name}')})"
-    return badge(name) + (exercises if name[:2] in SECOND_EDITION else "")
-
-
-def colab_address(name: str) -> str:
-    """Return where Colab opens a notebook, from its path below ``notebooks/``."""
-    start = "https://colab.research.google.com/github"
-    return f"{start}/{stored_repository()}/blob/main/notebooks/{name}"
+    """Return the line of a notebook's title cell that opens it in Colab, and its exercises."""
+    exercises = " " + colab_link("Exercises in Colab", f"exercises/{name}")
+    return colab_link(BADGE, name) + (exercises if name[:2] in SECOND_EDITION else "")
 
 
 def read_notebook(path: Path) -> NotebookNode:
