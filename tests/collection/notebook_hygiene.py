@@ -17,6 +17,7 @@ from tests.tools.exercises import SOLUTION_TAG, exercise_faults
 from tests.tools.notebook_tools import (
     HIDDEN_TAG,
     StoredNotebook,
+    badge_line,
     cell_tags,
     code_lines,
     headings,
@@ -48,7 +49,6 @@ CAPTION = re.compile(r"# @title \S+")
 BADGE = re.compile(
     r"https://colab\.research\.google\.com/github/([^/\s]+/[^/\s]+)/blob/main/([^)\s]+)"
 )
-BADGE_LINE = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
 REPOSITORY = re.compile(r'^REPOSITORY = "https://github\.com/([^"]+)"$', re.MULTILINE)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)[^)]*\)")
 CODE_OR_MATHS = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$", re.DOTALL)
@@ -175,10 +175,10 @@ def _check_badge_and_setup(book: StoredNotebook) -> Iterator[str]:
     cloned = REPOSITORY.findall(setup_source(book))
     if cloned != [stored_repository()]:
         yield f"the setup cell clones {cloned}, pyproject.toml has {stored_repository()}"
-    badge = BADGE.findall(book.node.cells[0].source)[:1]
-    expected = [(stored_repository(), f"notebooks/{book.path.name}")]
-    if badge != expected:
-        yield f"the Colab badge opens {badge}, not {expected}"
+    opened = BADGE.findall(book.node.cells[0].source)
+    expected = BADGE.findall(badge_line(book.path.name))
+    if opened != expected:
+        yield f"the Colab badge opens {opened}, not {expected}; run tests.tools.exercise_edition"
 
 
 def _check_sections(book: StoredNotebook) -> Iterator[str]:

@@ -127,6 +127,7 @@ DAMAGES = [
     (replace("CPU minute", "minute"), "does not state 'about N CPU minutes'"),
     (replace("colab.research", "colab"), "the Colab badge opens []"),
     (replace("main/notebooks/01_trial", "main/notebooks/02"), "the Colab badge opens"),
+    (replace("main/notebooks/exercises", "main/notebooks"), "the Colab badge opens"),
     (replace(f"github/{stored_repository()}", "github/some/body"), "the Colab badge opens"),
     (replace(f"com/{stored_repository()}", "com/some/body"), "the setup cell clones"),
     (tag("imports", "imports", "setup"), "is not the one cell"),
