@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-Factors = Mapping[str, float] | None
 MOST_SHOWN = 12  # numbers of an answer that are printed
 
 
@@ -18,11 +17,11 @@ def checking() -> Iterator[Callable[..., None]]:
     """Give a function that tries answers; all that is wrong is one AssertionError at the end.
 
     ``check(what, function, *arguments, expected=…, **named)`` calls an answer with copies, and
-    prints what it returns, or what `look` makes of that, if it is right; for options see
-    `fault_of`. What is raised is a fault, and so is a changed argument; but NotImplementedError,
-    which a stub raises, ends the check.
+    prints what it returns, or what `look` makes of that, if it is right. Options: see `fault_of`.
+    Of each function's faults the first is described; exceptions and changed arguments are faults,
+    too. But a stub's NotImplementedError ends the check.
     """
-    faults, errors = [], []
+    faults, errors = {}, []
 
     def check(what: str, function: Callable, *arguments, expected, look=None, **named) -> None:
         options = {key: named.pop(key) for key in ("rtol", "atol", "factors") if key in named}
@@ -37,19 +36,21 @@ def checking() -> Iterator[Callable[..., None]]:
             errors.append(error)
             fault = f"raised {type(error).__name__}: {error}"
         if _differ(given, (arguments, named)):
-            fault = f"{fault or 'right'}; what it was given is changed: work on copies"
-        if fault:
-            faults.append(f"{what}: {fault}")
-        else:
+            fault = f"{fault or 'right'}; an argument was changed: work on a copy"
+        if not fault:
             print(f"{what}: {_text(found)}")
+        elif function in faults:
+            faults[function] += f"\n{what}: wrong, too"
+        else:
+            faults[function] = f"{what}: {fault}"
 
     yield check
     if faults:
-        raise AssertionError("\n".join(faults)) from (errors or [None])[0]
+        raise AssertionError("\n".join(faults.values())) from (errors or [None])[0]
 
 
 def fault_of(
-    found: Any, expected: Any, *, rtol: float = 1e-6, atol: float = 1e-9, factors: Factors = None
+    found: Any, expected: Any, rtol: float = 1e-6, atol: float = 1e-9, factors: dict | None = None
 ) -> str:
     """What is wrong with an answer, in words; "" if it is right.
 
@@ -62,24 +63,25 @@ def fault_of(
         wanted, given = _parts(expected), _parts(found)
         if wanted.keys() != given.keys():
             return f"expected {_kind(expected)}, found {_kind(found)}"
-        options = {"rtol": rtol, "atol": atol, "factors": factors}
-        faults = {name: fault_of(given[name], part, **options) for name, part in wanted.items()}
-        return "; ".join(f"{name}: {fault}" for name, fault in faults.items() if fault)
+        tried = {name: fault_of(given[name], wanted[name], rtol, atol, factors) for name in wanted}
+        faults = {name: fault for name, fault in tried.items() if fault}
+        endings = {fault.rpartition(": ")[2] for fault in faults.values()}
+        faults = {", ".join(faults): endings.pop()} if len(faults) > len(endings) == 1 else faults
+        return "; ".join(f"{name}: {fault}" for name, fault in faults.items())
     if _kind(found) != _kind(expected):
         return f"expected {_kind(expected)}, found {_kind(found)}"
     answer, expected = _array(found), _array(expected)
     right = np.isclose(answer, expected, rtol, atol, equal_nan=True)
     if right.all():
         return ""
-    text = f"expected {_text(expected)}, found {_text(answer)}"
-    if expected.size > MOST_SHOWN:
-        at = tuple(np.argwhere(~right)[0].tolist())
-        text = f"{(~right).sum()} of {right.size} numbers are wrong; at index {at} expected "
-        text += f"{_text(expected[at])}, found {_text(answer[at])}"
+    at = tuple(np.argwhere(~right)[0].tolist()) if right.size > MOST_SHOWN else ()
+    text = f"expected {_text(expected[at])}, found {_text(answer[at])}"
+    if at:
+        text = f"{(~right).sum()} of {right.size} numbers are wrong; at index {at} {text}"
     return text + _factor(answer, expected, factors)
 
 
-def _factor(answer: np.ndarray, expected: np.ndarray, factors: Factors) -> str:
+def _factor(answer: np.ndarray, expected: np.ndarray, factors: dict | None) -> str:
     """In words, the one factor by which all numbers are wrong, "" if there is none."""
     some = np.isfinite(expected) & (np.abs(expected) > 1e-6)
     ratio = (answer[some] / expected[some])[0] if some.any() else 0.0
@@ -89,18 +91,16 @@ def _factor(answer: np.ndarray, expected: np.ndarray, factors: Factors) -> str:
         for named, word in ((factor, "large"), (1 / factor, "small")):
             if np.isclose(ratio, named, rtol=1e-4):
                 return f": {factor:g} times too {word}; {name} is {factor:g}"
-    if np.isclose(ratio, -1):
-        return ": the wrong sign"
-    whole = np.isclose([ratio, 1 / ratio], np.round([ratio, 1 / ratio])).any()
-    known = np.isclose(ratio, 1, rtol=1e-4) or (some.sum() == 1 and not whole)
-    return "" if known else f": {ratio:.4g} times what is expected"
+    whole = np.isclose([ratio, 1 / ratio], np.round([ratio, 1 / ratio]), rtol=1e-4).any()
+    if np.isclose(ratio, 1, rtol=1e-4) or (some.sum() == 1 and not whole):
+        return ""  # any two numbers have a ratio
+    return ": the wrong sign" if abs(ratio + 1) < 1e-4 else f": {ratio:.4g} times what is expected"
 
 
 def _parts(values: Any) -> dict:
-    if isinstance(values, Mapping):
-        return dict(values)
-    parts = values if isinstance(values, (tuple, list)) else ()
-    return {f"part {i}": part for i, part in enumerate(parts, start=1)}
+    if isinstance(values, (tuple, list)):
+        values = {f"part {i}": part for i, part in enumerate(values, start=1)}
+    return dict(values) if isinstance(values, Mapping) else {}
 
 
 def _array(values: Any) -> np.ndarray:

@@ -56,6 +56,11 @@ EXPECTED = np.array([0.5, -1.0, 0.0])
             {"W": 1.0, "b": 9.5},
             "W: expected 1.0, found 2.0: 2 times what is e",
         ),
+        (
+            {"W": 8 * EXPECTED, "b": 80.0},
+            {"W": EXPECTED, "b": 10.0},
+            "W, b: 8 times too large; n is 8",
+        ),
     ],
 )
 def test_a_mistake_is_said_in_words(found, expected, fault):
@@ -106,10 +111,11 @@ def test_an_answer_that_changes_what_it_was_given_is_refused():
     with pytest.raises(AssertionError) as error, checking() as check:
         check("first", in_place, 1.0, given, expected=[2.0, 2.0])
         check("second", in_place, 1.0, parameters=given, expected=[1.0, 1.0])
-    first, second = str(error.value).splitlines()
-    assert first == "first: right; what it was given is changed: work on copies"
-    assert second.startswith("second: expected [1.0, 1.0], found [2.0, 2.0]: 2 times what is")
-    assert second.endswith("expected; what it was given is changed: work on copies")
+        check("third", lambda x: x.sort(), np.array([2, 1]), expected=[1, 2])
+    first, second, third = str(error.value).splitlines()
+    assert first == "first: right; an argument was changed: work on a copy"
+    assert second == "second: wrong, too"
+    assert third.endswith("`return` missing?; an argument was changed: work on a copy")
     assert given["W"].tolist() == [0, 0]  # so a mistake has no effect on the next call
 
 
