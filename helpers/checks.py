@@ -16,48 +16,46 @@ MOST_SHOWN = 12  # numbers of an answer that are printed
 def checking() -> Iterator[Callable[..., None]]:
     """Give a function that tries answers; all that is wrong is one AssertionError at the end.
 
-    ``check(what, function, *arguments, expected=…, **named)`` calls an answer, and prints what it
-    returns if that is right; for further options see `fault_of`. What an answer raises is a fault,
-    and so is a changed argument; but NotImplementedError, which a stub raises, ends the check.
+    ``check(what, function, *arguments, expected=…, **named)`` calls an answer with copies, and
+    prints what it returns, or what `look` makes of that, if it is right. Options: see `fault_of`.
+    Of each function's faults the first is described; exceptions and changed arguments are faults,
+    too. But a stub's NotImplementedError ends the check.
     """
-    faults: list[str] = []
+    faults, errors = {}, []
 
-    def check(what: str, function: Callable, *arguments, expected: Any, **named) -> None:
+    def check(what: str, function: Callable, *arguments, expected, look=None, **named) -> None:
         options = {key: named.pop(key) for key in ("rtol", "atol", "factors") if key in named}
         given = copy.deepcopy((arguments, named))
         try:
-            found = function(*arguments, **named)
+            found = function(*given[0], **given[1])
+            found = look(found) if look and found is not None else found
+            fault = fault_of(found, expected, **options)
         except NotImplementedError:
             raise
         except Exception as error:
+            errors.append(error)
             fault = f"raised {type(error).__name__}: {error}"
-        else:
-            fault = fault_of(found, expected, **options)
-            if not fault and _differ((arguments, named), given):
-                fault = "right, but what it was given is changed; work on copies"
-        if fault:
-            faults.append(f"{what}: {fault}")
-        else:
+        if _differ(given, (arguments, named)):
+            fault = f"{fault or 'right'}; an argument was changed: work on a copy"
+        if not fault:
             print(f"{what}: {_text(found)}")
+        elif function in faults:
+            faults[function] += f"\n{what}: wrong, too"
+        else:
+            faults[function] = f"{what}: {fault}"
 
     yield check
     if faults:
-        raise AssertionError("\n".join(faults))
+        raise AssertionError("\n".join(faults.values())) from (errors or [None])[0]
 
 
 def fault_of(
-    found: Any,
-    expected: Any,
-    *,
-    rtol: float = 1e-6,
-    atol: float = 1e-9,
-    factors: Mapping[str, float] | None = None,
+    found: Any, expected: Any, rtol: float = 1e-6, atol: float = 1e-9, factors: dict | None = None
 ) -> str:
     """What is wrong with an answer, in words; "" if it is right.
 
-    `expected` is a number or an array, of NumPy or PyTorch or as a list, or a tuple or dictionary
-    of such. A number is right if it differs by at most atol + rtol · |expected|. `factors` names
-    those, such as {"n": 8}, by which an answer may be too large or too small.
+    `expected` is a number, an array, a list, or a tuple or dictionary of such. Numbers may differ
+    by atol + rtol · |expected|. `factors` names those, as {"n": 8}, by which they may be wrong.
     """
     if found is None:
         return "nothing was returned; is a `return` missing?"
@@ -65,41 +63,44 @@ def fault_of(
         wanted, given = _parts(expected), _parts(found)
         if wanted.keys() != given.keys():
             return f"expected {_kind(expected)}, found {_kind(found)}"
-        options = {"rtol": rtol, "atol": atol, "factors": factors}
-        faults = {name: fault_of(given[name], wanted[name], **options) for name in wanted}
-        return "; ".join(f"{name}: {fault}" for name, fault in faults.items() if fault)
+        tried = {name: fault_of(given[name], wanted[name], rtol, atol, factors) for name in wanted}
+        faults = {name: fault for name, fault in tried.items() if fault}
+        endings = {fault.rpartition(": ")[2] for fault in faults.values()}
+        faults = {", ".join(faults): endings.pop()} if len(faults) > len(endings) == 1 else faults
+        return "; ".join(f"{name}: {fault}" for name, fault in faults.items())
     if _kind(found) != _kind(expected):
         return f"expected {_kind(expected)}, found {_kind(found)}"
     answer, expected = _array(found), _array(expected)
     right = np.isclose(answer, expected, rtol, atol, equal_nan=True)
     if right.all():
         return ""
-    text = f"expected {_text(expected)}, found {_text(answer)}"
-    if expected.size > MOST_SHOWN:
-        at = tuple(np.argwhere(~right)[0].tolist())
-        text = f"{(~right).sum()} of {right.size} numbers are wrong; at index {at} expected "
-        text += f"{_text(expected[at])}, found {_text(answer[at])}"
-    return text + _factor(answer, expected, factors or {})
+    at = tuple(np.argwhere(~right)[0].tolist()) if right.size > MOST_SHOWN else ()
+    text = f"expected {_text(expected[at])}, found {_text(answer[at])}"
+    if at:
+        text = f"{(~right).sum()} of {right.size} numbers are wrong; at index {at} {text}"
+    return text + _factor(answer, expected, factors)
 
 
-def _factor(answer: np.ndarray, expected: np.ndarray, factors: Mapping[str, float]) -> str:
+def _factor(answer: np.ndarray, expected: np.ndarray, factors: dict | None) -> str:
     """In words, the one factor by which all numbers are wrong, "" if there is none."""
-    some = np.abs(expected) > 1e-6
-    ratios = answer[some] / expected[some]
-    if not some.any() or not ratios[0] or not np.allclose(answer, ratios[0] * expected, rtol=1e-4):
+    some = np.isfinite(expected) & (np.abs(expected) > 1e-6)
+    ratio = (answer[some] / expected[some])[0] if some.any() else 0.0
+    if ratio in (0, np.inf, -np.inf) or not np.allclose(answer, ratio * expected, rtol=1e-4):
         return ""
-    for name, factor in factors.items():
-        for ratio, word in ((factor, "large"), (1 / factor, "small")):
-            if np.isclose(ratios[0], ratio, rtol=1e-4):
+    for name, factor in (factors or {}).items():
+        for named, word in ((factor, "large"), (1 / factor, "small")):
+            if np.isclose(ratio, named, rtol=1e-4):
                 return f": {factor:g} times too {word}; {name} is {factor:g}"
-    sign = np.isclose(ratios[0], -1)
-    return ": the wrong sign" if sign else f": {ratios[0]:.4g} times what is expected"
+    whole = np.isclose([ratio, 1 / ratio], np.round([ratio, 1 / ratio]), rtol=1e-4).any()
+    if np.isclose(ratio, 1, rtol=1e-4) or (some.sum() == 1 and not whole):
+        return ""  # any two numbers have a ratio
+    return ": the wrong sign" if abs(ratio + 1) < 1e-4 else f": {ratio:.4g} times what is expected"
 
 
 def _parts(values: Any) -> dict:
-    if isinstance(values, Mapping):
-        return dict(values)
-    return dict(enumerate(values, start=1)) if isinstance(values, (tuple, list)) else {}
+    if isinstance(values, (tuple, list)):
+        values = {f"part {i}": part for i, part in enumerate(values, start=1)}
+    return dict(values) if isinstance(values, Mapping) else {}
 
 
 def _array(values: Any) -> np.ndarray:
@@ -116,9 +117,8 @@ def _kind(values: Any) -> str:
         array = _array(values)
     except ValueError:
         return "lists of different lengths"
-    sort = "truth value" if array.dtype == bool else "number"
-    if not np.issubdtype(array.dtype, np.number) and array.dtype != bool:
-        sort = type(values).__name__
+    sorts = {"b": "truth value"} | dict.fromkeys("iufc", "number")
+    sort = sorts.get(array.dtype.kind, type(values).__name__)
     return f"one {sort}" if array.shape == () else f"{sort}s of shape {array.shape}"
 
 
@@ -126,7 +126,9 @@ def _text(values: Any) -> str:
     if isinstance(values, (Mapping, tuple)):
         return ", ".join(f"{name}: {_text(part)}" for name, part in _parts(values).items())
     array = _array(values)
-    return str(np.round(array, 4).tolist()) if array.size <= MOST_SHOWN else _kind(values)
+    if np.issubdtype(array.dtype, np.floating):
+        array = np.vectorize(lambda number: float(f"{number:.5g}"), otypes=[float])(array)
+    return str(array.tolist()) if array.size <= MOST_SHOWN else _kind(values)
 
 
 def _differ(now: Any, before: Any) -> bool:
