@@ -1,73 +1,67 @@
 """Build the site from the stored notebooks: ``python -m tests.tools.site FOLDER``.
 
-To be run by the Python of an environment with ``.github/site/requirements.txt``. Nothing is
-executed. `setup` is Sphinx's: this module is also the site's extension.
+This executes nothing, and takes a warning for an error. It needs an environment of its own::
+
+    python3 -m venv .venv-site
+    .venv-site/bin/python -m pip install -r .github/site/requirements.txt
+    .venv-site/bin/python -m tests.tools.site site
+
+It is also a Sphinx extension, which that site uses.
 """
 
-import argparse
 import re
 import shutil
-from importlib.metadata import files
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from jupyter_book.cli.main import main as jupyter_book
-
-from tests.tools.notebook_tools import (
-    HIDDEN_TAG,
-    NOTEBOOKS,
-    PROJECT,
-    cell_tags,
-    read_notebook,
-    write_notebook,
-)
+from tests.tools.notebook_tools import HIDDEN_TAG, PROJECT, cell_tags, read_notebook, write_notebook
 from tests.tools.results_table import results_section
 
-SETTINGS = PROJECT / ".github" / "site"
-COPIED = ("README.md", "CHANGELOG.md", "LICENSE", "data/README.md", "notebooks/gallery/*.png")
-MATHJAX = ("tex-chtml.js", "output/chtml/fonts/", "input/tex/extensions/")
-DIAGRAM = re.compile(r"^```mermaid\n.*?^```\n", re.MULTILINE | re.DOTALL)  # drawn by GitHub
+PAGES = ("README.md", "CHANGELOG.md", "LICENSE", "data/README.md", "notebooks/gallery/*.png")
+PAGES += ("notebooks/[0-9]*.ipynb", "notebooks/exercises/[0-9]*.ipynb")
+MATHJAX = ("tex-chtml.js", "output/chtml/fonts/**/*.woff", "input/tex/extensions/*.js")
+DIAGRAM = re.compile(r"^```mermaid\n.*?^```\n", re.MULTILINE | re.DOTALL)  # which GitHub draws
 
 
 def build_site(folder: Path) -> None:
-    """Build the site into `folder`, which must not exist yet; a warning is an error."""
-    if folder.exists():
-        raise FileExistsError(f"{folder}: expected no such folder yet. Name another one.")
+    """Build the site into a folder, which must not exist yet."""
+    from jupyter_book.cli.main import main
+
     with TemporaryDirectory(prefix="site-") as name:
-        source, output = Path(name, "source"), Path(name, "output")
-        shutil.copytree(SETTINGS, source)
-        _copy_sources(source)
-        command = ["build", str(source), "--path-output", str(output), "--warningiserror"]
-        jupyter_book(command, standalone_mode=False)
-        shutil.move(output / "_build" / "html", folder)
+        source = Path(name, "source")
+        shutil.copytree(PROJECT / ".github" / "site", source)
+        _copy(PROJECT, PAGES, source)
+        mathjax = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
+        _copy(mathjax, MATHJAX, source / "assets" / "mathjax")
+        _prepare(source)
+        main(["build", str(source), "--quiet", "--warningiserror"], standalone_mode=False)
+        shutil.copytree(source / "_build" / "html", folder)
 
 
-def _copy_sources(source: Path) -> None:
-    for path in (path for pattern in COPIED for path in PROJECT.glob(pattern)):
-        target = source / path.relative_to(PROJECT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    for path in (*NOTEBOOKS.glob("[0-9]*.ipynb"), *NOTEBOOKS.glob("exercises/[0-9]*.ipynb")):
+def _copy(origin: Path, patterns: Sequence[str], target: Path) -> None:
+    for path in (path for pattern in patterns for path in origin.glob(pattern)):
+        copied = target / path.relative_to(origin)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copied)
+
+
+def _prepare(source: Path) -> None:
+    """Name the folds by the cells' captions, and move the results to a page of their own."""
+    for path in source.glob("notebooks/**/*.ipynb"):
         notebook = read_notebook(path)
         for cell in notebook.cells:
-            if HIDDEN_TAG in cell_tags(cell):  # the fold is named by the cell's caption
+            if HIDDEN_TAG in cell_tags(cell):
                 caption = cell.source.partition("\n")[0].removeprefix("# @title ")
                 cell.metadata["mystnb"] = {"code_prompt_show": caption, "code_prompt_hide": caption}
-        target = source / path.relative_to(PROJECT)
-        target.parent.mkdir(exist_ok=True)
-        write_notebook(notebook, target)
-    results = results_section()
-    (source / "results.md").write_text(f"# Results\n\n{results}\n", encoding="utf-8")
-    readme = source / "README.md"
+        write_notebook(notebook, path)
+    readme, results = source / "README.md", results_section()
     text = DIAGRAM.sub("", readme.read_text(encoding="utf-8"))
-    text = text.replace(results, "They are on a [page of their own](results.md).")
+    text = text.replace(results, "They are on [a page of their own](results.md).")
     readme.write_text(text, encoding="utf-8")
-    for file in files("sphinx-mathjax-offline"):
-        _, found, part = file.as_posix().partition("static/mathjax/")
-        if found and part.startswith(MATHJAX):
-            target = source / "assets" / "mathjax" / part
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file.locate(), target)
+    (source / "results.md").write_text(f"# Results\n\n{results}\n", encoding="utf-8")
 
 
 def anchor(heading: str) -> str:
@@ -75,27 +69,19 @@ def anchor(heading: str) -> str:
     return heading.replace(" ", "-")
 
 
-def setup(app) -> dict[str, bool]:
-    """Let the alt text that a figure's output stores reach the page."""
+def setup(_: object) -> None:
+    """Let the alt text in a figure's metadata reach the page: Sphinx calls this."""
     from myst_nb.core.render import NbElementRenderer
 
     render = NbElementRenderer.render_image
 
     def render_with_alt(self, data):
-        images = render(self, data)
-        images[0]["alt"] = data.output_metadata.get(data.mime_type, {}).get("alt", "")
-        return images
+        (image,) = render(self, data)
+        image["alt"] = data.output_metadata.get(data.mime_type, {}).get("alt", "")
+        return [image]
 
     NbElementRenderer.render_image = render_with_alt
-    return {"parallel_read_safe": True}
-
-
-def main() -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m tests.tools.site", description=__doc__)
-    parser.add_argument("folder", type=Path, help="where to build it; must not exist yet")
-    build_site(parser.parse_args().folder)
 
 
 if __name__ == "__main__":
-    main()
+    build_site(Path(sys.argv[1]))
