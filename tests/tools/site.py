@@ -18,9 +18,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.tools.notebook_tools import HIDDEN_TAG, PROJECT, cell_tags, read_notebook, write_notebook
-from tests.tools.results_table import results_section
+from tests.tools.results_table import all_results
 
-PAGES = ("README.md", "CHANGELOG.md", "LICENSE", "data/README.md", "notebooks/gallery/*.png")
+PAGES = ("README.md", "LICENSE", "CITATION.cff", "data/README.md", "notebooks/gallery/*.png")
 PAGES += ("notebooks/[0-9]*.ipynb", "notebooks/exercises/[0-9]*.ipynb")
 MATHJAX = ("tex-chtml.js", "output/chtml/fonts/**/*.woff", "input/tex/extensions/*.js")
 DIAGRAM = re.compile(r"^```mermaid\n.*?^```\n", re.MULTILINE | re.DOTALL)  # which GitHub draws
@@ -49,7 +49,7 @@ def _copy(origin: Path, patterns: Sequence[str], target: Path) -> None:
 
 
 def _prepare(source: Path) -> None:
-    """Name the folds by the cells' captions, and move the results to a page of their own."""
+    """Name the folds by the cells' captions, and give all results a page of their own."""
     for path in source.glob("notebooks/**/*.ipynb"):
         notebook = read_notebook(path)
         for cell in notebook.cells:
@@ -57,11 +57,10 @@ def _prepare(source: Path) -> None:
                 caption = cell.source.partition("\n")[0].removeprefix("# @title ")
                 cell.metadata["mystnb"] = {"code_prompt_show": caption, "code_prompt_hide": caption}
         write_notebook(notebook, path)
-    readme, results = source / "README.md", results_section()
-    text = DIAGRAM.sub("", readme.read_text(encoding="utf-8"))
-    text = text.replace(results, "They are on [a page of their own](results.md).")
-    readme.write_text(text, encoding="utf-8")
-    (source / "results.md").write_text(f"# Results\n\n{results}\n", encoding="utf-8")
+    readme = source / "README.md"
+    text = readme.read_text(encoding="utf-8").replace(".github/site/changelog.md", "changelog.md")
+    readme.write_text(DIAGRAM.sub("", text), encoding="utf-8")
+    (source / "results.md").write_text(f"# Results\n\n{all_results()}", encoding="utf-8")
 
 
 def anchor(heading: str) -> str:
