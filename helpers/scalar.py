@@ -14,17 +14,17 @@ def train_side_by_side(
     labels: np.ndarray,
     orders: Iterable[np.ndarray],
     learning_rate: float | np.ndarray,
-    shared: np.ndarray | None = None,
+    shared: bool | np.ndarray = False,
 ) -> tuple[np.ndarray, list[list[np.ndarray]]]:
     """Train n networks 2 -> 3 sigmoid -> 2 softmax, each one sample at a time, side by side.
 
     `starts` holds W (2, 3), b (3,), V (3, 2) and c (2,) of each network, `points` (samples, 2) and
     `labels` (samples,) the data. Each of `orders`, (n, steps), has the numbers of the samples that
-    each network takes one after the other, `learning_rate` is one number or (n,). Where `shared`,
-    (n,), is true, every hidden unit is given ∂l/∂o_1 (V_01 + V_11), as in the report, in place of
-    its own gradient. Returns the mean losses, (n, orders), each taken before its own update, and
-    before the first and after each of the orders W (n, 2, 3), b, V and c. The starts are kept.
-    Raises ValueError for labels other than 0 and 1, or orders of another number of networks.
+    each network takes one after the other. `learning_rate` is one number, (n,), or (2, n): that of
+    W and b, and that of V and c. Where `shared`, (n,), is true, every hidden unit is given
+    ∂l/∂o_1 (V_01 + V_11), as in the report, in place of its own gradient. Returns the mean losses,
+    (n, orders), each taken before its own update, and before the first and after each of the orders
+    W (n, 2, 3), b, V and c. ValueError for labels other than 0, 1, or orders of other networks.
     """
     if not np.isin(labels, (0, 1)).all():
         raise ValueError(f"labels {np.unique(labels)}; expected 0 and 1")
@@ -35,7 +35,9 @@ def train_side_by_side(
     # what it does to one it undoes to the other, so that their sum stays.
     d, total = rows[:, 1] - rows[:, 0], rows[:, 1] + rows[:, 0]  # (4, n)
     fixed, h, losses, stages = (total[0] + total[1]) / 2, np.ones_like(d), [], []
-    one, rate, half = h[:3].copy(), learning_rate * h[0], h[0] / 2  # arrays: faster than numbers
+    one, half = h[:3].copy(), h[0] / 2  # arrays: faster than numbers
+    rate, twice = np.broadcast_to(learning_rate, (2, len(starts))) * [[1.0], [2.0]]
+    any_shared = np.any(shared)
 
     def keep() -> None:
         V = np.stack([total - d, total + d], -1).swapaxes(0, 1) / 2  # (n, 4, 2)
@@ -53,11 +55,11 @@ def train_side_by_side(
         for x_now, t_now, logit in zip(x, t, logits, strict=True):
             expit(np.add.reduce(weights * x_now, 0), units)
             np.add.reduce(h * d, 0, None, logit)
-            step = rate * (expit(logit) - t_now)
-            own = d[:3]
-            signal = own if shared is None else np.where(shared, (d[0] + d[1]) * half + fixed, own)
-            slope = units * (one - units) * (signal * step)  # before d moves
-            d -= (step + step) * h  # V_j0 and V_j1 both move
+            error, signal = expit(logit) - t_now, d[:3]
+            if any_shared:
+                signal = np.where(shared, (d[0] + d[1]) * half + fixed, signal)
+            slope = units * (one - units) * (signal * (rate * error))  # before d moves
+            d -= (twice * error) * h  # V_j0 and V_j1 both move
             weights -= x_now * slope
         losses.append(np.logaddexp(0, np.where(t == 1, -logits, logits)).mean(0))
         keep()

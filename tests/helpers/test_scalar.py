@@ -18,28 +18,44 @@ def plain_loop(start, points, labels, order, rate, shared):
         dl_do = y - t
         dl_dh = np.full(3, dl_do[1] * (V[0, 1] + V[1, 1])) if shared else V @ dl_do
         dl_dz = dl_dh * h * (1 - h)
-        V, c = V - rate * np.outer(h, dl_do), c - rate * dl_do
-        W, b = W - rate * np.outer(x, dl_dz), b - rate * dl_dz
+        V, c = V - rate[1] * np.outer(h, dl_do), c - rate[1] * dl_do
+        W, b = W - rate[0] * np.outer(x, dl_dz), b - rate[0] * dl_dz
     return losses, [W, b, V, c]
 
 
 def test_members_train_like_a_plain_loop():
-    """Six networks, two of them with the report's gradient, at rates of their own."""
+    """Six networks at rates of their own, some with the report's gradient, some with V frozen."""
     rng = np.random.default_rng(0)
     points = rng.normal(size=(60, 2))
     labels = (np.square(points).sum(1) > 1).astype(int)
     starts = [[rng.normal(size=s) for s in ((2, 3), 3, (3, 2), 2)] for _ in range(6)]
     before = [[p.copy() for p in start] for start in starts]
-    rates, shared = np.linspace(0.05, 0.3, 6), np.arange(6) >= 4
+    rates, shared = np.linspace([0.05, 0.1], [0.3, 0.2], 6).T, np.arange(6) >= 4
+    rates[1, [2, 5]] = 0  # V and c stay
     orders = rng.integers(0, 60, (2, 6, 150))
     losses, stages = train_side_by_side(starts, points, labels, orders, rates, shared)
     assert losses.shape == (6, 2) and len(stages) == 3
     for n, start in enumerate(starts):
-        wanted, ends = plain_loop(start, points, labels, orders[:, n].ravel(), rates[n], shared[n])
+        wanted, ends = plain_loop(
+            start, points, labels, orders[:, n].ravel(), rates[:, n], shared[n]
+        )
         np.testing.assert_allclose(losses[n], np.reshape(wanted, (2, 150)).mean(1), rtol=1e-10)
         for found, first, end in zip(zip(*stages, strict=True), before[n], ends, strict=True):
             np.testing.assert_allclose(found[0][n], first, rtol=0, atol=1e-14)
             np.testing.assert_allclose(found[-1][n], end, rtol=0, atol=1e-11)
+
+
+def test_one_rate_is_the_same_for_every_network_and_layer():
+    rng = np.random.default_rng(1)
+    points, labels, orders = (
+        rng.normal(size=(9, 2)),
+        np.arange(9) % 2,
+        rng.integers(0, 9, (1, 2, 9)),
+    )
+    starts = [[rng.normal(size=s) for s in ((2, 3), 3, (3, 2), 2)] for _ in range(2)]
+    rates = (0.1, np.full(2, 0.1), np.full((2, 2), 0.1))
+    losses = [train_side_by_side(starts, points, labels, orders, rate)[1][-1][0] for rate in rates]
+    np.testing.assert_array_equal(losses[1:], [losses[0]] * 2)
 
 
 def test_what_does_not_fit_is_refused():
