@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.stats import binomtest
 
 from helpers.datasets import ImageSet
 from helpers.training import initial_parameters
@@ -83,10 +82,19 @@ def test_both_recipes_are_those_of_pytorch(recipe, options):
 
 def test_training_on_two_losses_is_two_steps_with_two_learning_rates():
     data = NOTEBOOK.generate_detection(12, seed=4)
-    network = one_network(NOTEBOOK.DetectionNetwork, 5)
+    network, images = one_network(NOTEBOOK.DetectionNetwork, 5), NOTEBOOK.image_tensor(data)
     targets = tuple(torch.tensor(t).float() for t in (data.labels, data.widths))
+    heads = {"classifier": (0.1, "classification_loss"), "width": (0.001, "width_loss")}
     for _ in range(3):
-        NOTEBOOK.step_with_two_rates(network, NOTEBOOK.image_tensor(data), targets)
+        outputs, steps = network(images), []
+        for head, (rate, loss) in heads.items():
+            moved = [p for n, p in network.named_parameters() if n.startswith(("conv", head))]
+            value = getattr(NOTEBOOK, loss)(outputs, targets)
+            gradients = torch.autograd.grad(value, moved, retain_graph=True)
+            steps += [(p, rate * gradient) for p, gradient in zip(moved, gradients, strict=True)]
+        with torch.no_grad():
+            for parameter, step in steps:
+                parameter -= step
     assert_trained_alike(NOTEBOOK.train_detector(data, [3, 5], None, 3), network)
 
 
@@ -157,15 +165,7 @@ def test_detection_radii_have_a_mean_of_three_and_a_half_and_centres_reach_every
             assert set(first.tolist()) == set(range(16 - 2 * radius))
 
 
-# ---- paired differences, blips, fresh images
-
-
-@pytest.mark.parametrize(("fewer", "more", "ties"), [(5, 0, 0), (0, 5, 7), (1, 1, 0), (7, 2, 3)])
-def test_sign_test_equals_scipy(fewer, more, ties):
-    differences = np.repeat([-3.0, 1.0, 0.0], (fewer, more, ties))
-    expected = binomtest(fewer, fewer + more).pvalue
-    assert NOTEBOOK.sign_test(differences) == pytest.approx(expected)
-    assert NOTEBOOK.sign_test(np.zeros(2)) == 1
+# ---- intervals, blips, curvature, fresh images
 
 
 def test_median_interval_of_ten_values_is_the_second_to_the_ninth():
@@ -191,6 +191,23 @@ def test_blips_are_unbroken_rises():
     )
     np.testing.assert_array_equal(NOTEBOOK.count_blips(curves, 0.15), [1, 1, 1])
     np.testing.assert_array_equal(NOTEBOOK.count_blips(curves, 0.05), [2, 1, 1])
+
+
+def test_the_largest_curvature_is_that_of_the_whole_hessian():
+    torch.manual_seed(0)
+    network, sizes = NOTEBOOK.fully_connected(3, 2).double(), [18, 2, 2, 1]
+    images, labels = torch.randn(9, 1, 3, 3).double(), torch.tensor([0.0, 1, 1] * 3).double()
+
+    def loss(vector):
+        named = zip(dict(network.named_parameters()), vector.split(sizes), strict=True)
+        state = {name: v.view_as(network.get_parameter(name)) for name, v in named}
+        outputs = torch.func.functional_call(network, state, images)
+        return F.binary_cross_entropy_with_logits(outputs[:, 0], labels)
+
+    start = torch.nn.utils.parameters_to_vector(network.parameters()).detach()
+    exact = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, start))[-1].item()
+    found, vector = NOTEBOOK.largest_curvature(network, images, labels)
+    assert found == pytest.approx(exact, rel=0.02) and vector.shape == (23,)
 
 
 def test_unseen_leaves_out_the_training_images():
