@@ -104,7 +104,9 @@ def test_the_slip_of_the_average_divides_by_64(lesson):
     images, labels = random_batch(SMALL, 65)
     parameters = random_parameters(SMALL)
     found = lesson.divided_by_64(images, labels, **parameters)[1]
-    each = [lesson.image_gradients(*one, **parameters)[1] for one in zip(images, labels)]
+    each = [
+        lesson.image_gradients(*one, **parameters)[1] for one in zip(images, labels, strict=True)
+    ]
     assert_same(found, {n: sum(g[n] for g in each) / 64 for n in NAMES}, rtol=1e-9, atol=1e-15)
 
 
