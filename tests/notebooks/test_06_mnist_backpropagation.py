@@ -33,8 +33,8 @@ def random_batch(sizes, count, seed=5, dtype=np.float64):
 
 
 def assert_same(found, expected, **tolerance):
-    assert set(found) == set(NAMES)
-    for name in NAMES:
+    assert set(found) == set(expected)
+    for name in expected:
         np.testing.assert_allclose(found[name], expected[name], err_msg=name, **tolerance)
 
 
@@ -124,6 +124,18 @@ def test_the_slip_of_the_assignment_leaves_rate_times_the_gradient(lesson, names
         np.testing.assert_allclose(after[name], expected, rtol=1e-4, atol=1e-6)
 
 
+def test_an_output_layer_alone_takes_the_steps_of_a_network_whose_hidden_layer_rests(lesson):
+    images, labels = random_batch(SMALL, 150, dtype=np.float32)
+    network = random_parameters(SMALL, dtype=np.float32) | {"c": np.zeros(4, dtype=np.float32)}
+    hidden = lesson.forward(images, **network)[0]
+    found = lesson.train_output(hidden, labels, network["V"], 0.5, 2)
+    generator, rests = np.random.default_rng(0), partial(lesson.faster, "Wb", 0.0)
+    for _ in range(2):
+        batches = lesson.shuffled_batches(150, 64, generator)
+        lesson.train_epoch(network, images, labels, 0.5, batches, rests)
+    assert_same(found, {name: network[name] for name in "Vc"}, rtol=1e-4, atol=1e-5)
+
+
 def test_evaluation(lesson):
     images, _ = random_batch(SMALL, 53)
     parameters = random_parameters(SMALL, scale=3)
@@ -135,11 +147,10 @@ def test_evaluation(lesson):
 
 
 def test_initial_parameters(lesson):
-    drawn = {
-        kind: lesson.initial_parameters(kind, np.random.default_rng(0))
-        for kind in ("N(0, 1)", "Xavier")
-    }
     stds = {"N(0, 1)": (1, 1), "Xavier": ((2 / 1084) ** 0.5, (2 / 310) ** 0.5)}
+    stds["N(0, 1) W, Xavier V"] = stds["N(0, 1)"][0], stds["Xavier"][1]
+    stds["Xavier W, N(0, 1) V"] = stds["Xavier"][0], stds["N(0, 1)"][1]
+    drawn = {k: lesson.initial_parameters(k, np.random.default_rng(0)) for k in stds}
     for kind, parameters in drawn.items():
         assert [parameters[n].shape for n in NAMES] == [(784, 300), (300,), (300, 10), (10,)]
         assert all(array.dtype == np.float32 for array in parameters.values())
