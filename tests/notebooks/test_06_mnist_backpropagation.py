@@ -1,4 +1,4 @@
-"""Notebook 06: its three gradient codes, its fast step, its trainer and the report's slips."""
+"""Notebook 06: its gradients, its trainer, the versions that are timed, and the report's slips."""
 
 import warnings
 from functools import partial
@@ -8,7 +8,6 @@ import pytest
 
 from tests.tools.notebook_tools import load_implementation
 
-SIZES = (784, 300, 10)
 SMALL = (11, 6, 4)
 NAMES = ("W", "b", "V", "c")
 
@@ -34,57 +33,50 @@ def random_batch(sizes, count, seed=5, dtype=np.float64):
 
 
 def assert_same(found, expected, **tolerance):
-    assert set(found) == set(NAMES)
-    for name in NAMES:
+    assert set(found) == set(expected)
+    for name in expected:
         np.testing.assert_allclose(found[name], expected[name], err_msg=name, **tolerance)
 
 
-def test_pure_python_agrees_with_numpy(lesson):
-    images, labels = random_batch(SMALL, 1)
-    parameters = random_parameters(SMALL)
-    loss, gradients = lesson.image_gradients(images[0], labels[0], **parameters)
-    lists = {name: array.tolist() for name, array in parameters.items()}
-    found_loss, found = lesson.pure_python_gradients(images[0].tolist(), labels[0], **lists)
-    assert found_loss == pytest.approx(loss, rel=1e-12)
-    assert_same(found, gradients, rtol=1e-11, atol=1e-16)
+def test_a_run_makes_the_updates_of_the_batch_code_and_looks_when_it_is_asked(lesson):
+    data = random_batch((784, 300, 10), 64 * 3 + 10, dtype=np.float32)
+    common = {"data": data, "checks": {"all": data}, "epochs": 2}
+    found = lesson.run("Xavier", 0.5, 7, **common)
+    generator = np.random.default_rng(7)
+    slow = lesson.initial_parameters("Xavier", generator)
+    seen, losses = [lesson.evaluate(slow, *data)], []
+    for _ in range(2):
+        for chosen in lesson.shuffled_batches(len(data[1]), 64, generator):
+            loss, gradients = lesson.torch_gradients(data[0][chosen], data[1][chosen], **slow)
+            slow = {name: slow[name] - np.float32(0.5) * gradients[name] for name in NAMES}
+            losses.append(loss)
+        seen.append(lesson.evaluate(slow, *data))
+    assert_same(found.parameters, slow, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(found.batch_losses, np.reshape(losses, (2, 3)), rtol=1e-4)
+    np.testing.assert_allclose([found.seen[epoch]["all"] for epoch in range(3)], seen, rtol=1e-3)
+    assert [*lesson.run("Xavier", 0.5, 7, **common, seen_at=[2]).seen] == [2]
 
 
-def test_training_makes_the_updates_of_the_batch_code_and_reports_each_epoch(lesson):
-    images, labels = random_batch(SIZES, 64 * 4 + 10, dtype=np.float32)
-    fast = lesson.initial_parameters("Xavier", np.random.default_rng(0))
-    slow = {name: array.copy() for name, array in fast.items()}
-    seen, expected, generator = [], [], np.random.default_rng(2)
-    options = {"generator": np.random.default_rng(2), "after_epoch": seen.append}
-    losses = lesson.train(fast, images, labels, learning_rate=0.5, epochs=6, **options)
-    for _ in range(6):
-        for chosen in lesson.shuffled_batches(len(images), 64, generator):
-            loss, gradients = lesson.batch_gradients(images[chosen], labels[chosen], **slow)
-            expected.append(loss)
-            for name in NAMES:
-                slow[name] -= np.float32(0.5) * gradients[name]
-    assert_same(fast, slow, rtol=0, atol=2e-5)
-    np.testing.assert_allclose(losses, np.reshape(expected, (6, 5)), rtol=1e-4)
-    assert seen == [1, 2, 3, 4, 5, 6]
-    start = lesson.initial_parameters("Xavier", np.random.default_rng(0))
-    assert np.abs(fast["W"] - start["W"]).max() > 1e-2  # they did move
+def test_all_runs_are_under_their_names_in_the_order_of_the_seeds(lesson):
+    settings = {name: {"start": name} for name in ("one", "two")}
+
+    def job(seed, start, rate):
+        return start, seed, rate
+
+    found = lesson.run_all(settings, (5, 3), job, rate=0.1)
+    assert found == {name: [(name, seed, 0.1) for seed in (5, 3)] for name in settings}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_huge_inputs_give_finite_losses_without_warnings(lesson, dtype):
     images, labels = random_batch(SMALL, 8, dtype=dtype)
     images, parameters = images * dtype(1e6), random_parameters(SMALL, dtype=dtype, scale=50)
-    lists = {name: array.tolist() for name, array in parameters.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         results = [
             lesson.mean_of_images(images, labels, **parameters),
             lesson.batch_gradients(images, labels, **parameters),
-            lesson.pure_python_gradients(images[0].tolist(), labels[0], **lists),
         ]
-        if dtype is np.float32:
-            buffers = lesson.make_buffers(8, *SMALL)
-            loss = lesson.fast_step(parameters, buffers, images, labels, np.arange(8), 0.1)
-            results.append((loss, parameters))
     for loss, gradients in results:
         assert np.isfinite(loss) and all(np.isfinite(g).all() for g in gradients.values())
 
@@ -98,48 +90,67 @@ def test_the_slip_of_the_batches_is_that_of_the_reports_loop(lesson, count):
         if i != 0 and i % 64 == 0:
             expected.append(len(collected))
             collected = []
-    batches = lesson.report_batches(count, 64, np.random.default_rng(0))
+    batches = lesson.batches_65(count, 64, np.random.default_rng(0))
     assert [len(batch) for batch in batches] == expected
     assert expected[0] == 65 and len(set(np.concatenate(batches))) == sum(expected)
 
 
+def test_the_stored_order_has_whole_batches_and_no_other_order(lesson):
+    batches = lesson.stored_order(150, 64, None)
+    assert np.concatenate(batches).tolist() == [*range(128)] and len(batches) == 2
+
+
+def test_the_slip_of_the_average_divides_by_64(lesson):
+    images, labels = random_batch(SMALL, 65)
+    parameters = random_parameters(SMALL)
+    found = lesson.divided_by_64(images, labels, **parameters)[1]
+    each = [
+        lesson.image_gradients(*one, **parameters)[1] for one in zip(images, labels, strict=True)
+    ]
+    assert_same(found, {n: sum(g[n] for g in each) / 64 for n in NAMES}, rtol=1e-9, atol=1e-15)
+
+
 @pytest.mark.parametrize("names", ["b", "bVc"])
-def test_the_slip_of_the_assignment_leaves_alpha_times_the_gradient(lesson, names):
+def test_the_slip_of_the_assignment_leaves_rate_times_the_gradient(lesson, names):
     images, labels = random_batch(SMALL, 16, dtype=np.float32)
     before = random_parameters(SMALL, dtype=np.float32)
     after, right = ({name: array.copy() for name, array in before.items()} for _ in range(2))
-    task = {"learning_rate": 0.25, "epochs": 1, "batch_size": 16}
-    slip = lesson.assign_instead(names)
-    train = partial(lesson.train, images=images, labels=labels, **task)
-    train(after, generator=np.random.default_rng(0), after_update=slip)
-    train(right, generator=np.random.default_rng(0))
+    slip = partial(lesson.assigned, names, 0.25)
+    lesson.train_epoch(after, images, labels, 0.25, [np.arange(16)], slip)
+    lesson.train_epoch(right, images, labels, 0.25, [np.arange(16)])
     _, gradients = lesson.batch_gradients(images, labels, **before)
     for name in NAMES:
         expected = 0.25 * gradients[name] if name in names else right[name]
         np.testing.assert_allclose(after[name], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_evaluation_in_pieces_is_that_of_the_whole(lesson):
+def test_an_output_layer_alone_takes_the_steps_of_a_network_whose_hidden_layer_rests(lesson):
+    images, labels = random_batch(SMALL, 150, dtype=np.float32)
+    network = random_parameters(SMALL, dtype=np.float32) | {"c": np.zeros(4, dtype=np.float32)}
+    hidden = lesson.forward(images, **network)[0]
+    found = lesson.train_output(hidden, labels, network["V"], 0.5, 2)
+    generator, rests = np.random.default_rng(0), partial(lesson.faster, "Wb", 0.0)
+    for _ in range(2):
+        batches = lesson.shuffled_batches(150, 64, generator)
+        lesson.train_epoch(network, images, labels, 0.5, batches, rests)
+    assert_same(found, {name: network[name] for name in "Vc"}, rtol=1e-4, atol=1e-5)
+
+
+def test_evaluation(lesson):
     images, _ = random_batch(SMALL, 53)
     parameters = random_parameters(SMALL, scale=3)
-    h, log_y = lesson.forward(images, **parameters)
-    labels = log_y.argmax(axis=1)
+    labels = lesson.forward(images, **parameters)[1].argmax(axis=1)
     labels[::4] = (labels[::4] + 1) % SMALL[2]  # 14 of 53 are answered wrongly
-    found = lesson.evaluate(parameters, images, labels, piece=10)
-    loss, _ = lesson.batch_gradients(images, labels, **parameters)
-    np.testing.assert_allclose(np.exp(log_y).sum(1), 1)
-    assert found["loss"] == pytest.approx(loss, rel=1e-12)
-    assert found["accuracy"] == pytest.approx(39 / 53)
-    assert found["saturated"] == pytest.approx(np.mean(h * (1 - h) < 0.01))
-    assert 0 < found["saturated"] < 1
+    loss, accuracy = lesson.evaluate(parameters, images, labels)
+    assert loss == pytest.approx(lesson.torch_gradients(images, labels, **parameters)[0], rel=1e-12)
+    assert accuracy == pytest.approx(39 / 53)
 
 
 def test_initial_parameters(lesson):
-    drawn = {
-        kind: lesson.initial_parameters(kind, np.random.default_rng(0))
-        for kind in ("N(0, 1)", "Xavier")
-    }
     stds = {"N(0, 1)": (1, 1), "Xavier": ((2 / 1084) ** 0.5, (2 / 310) ** 0.5)}
+    stds["N(0, 1) W, Xavier V"] = stds["N(0, 1)"][0], stds["Xavier"][1]
+    stds["Xavier W, N(0, 1) V"] = stds["Xavier"][0], stds["N(0, 1)"][1]
+    drawn = {k: lesson.initial_parameters(k, np.random.default_rng(0)) for k in stds}
     for kind, parameters in drawn.items():
         assert [parameters[n].shape for n in NAMES] == [(784, 300), (300,), (300, 10), (10,)]
         assert all(array.dtype == np.float32 for array in parameters.values())
@@ -150,41 +161,13 @@ def test_initial_parameters(lesson):
     assert not np.array_equal(again["W"], drawn["Xavier"]["W"])
 
 
-def test_all_timed_trainers_have_the_same_losses(lesson):
-    images, labels = random_batch(SIZES, 64, dtype=np.float32)
-    contenders = lesson.make_contenders(images, labels, batch_size=16, learning_rate=0.3)
+def test_all_timed_versions_make_the_same_updates(lesson):
+    images, labels = random_batch((784, 300, 10), 64)
     batches = np.random.default_rng(0).permutation(64).reshape(4, 16)
     losses = {
-        name: [float(update(chosen)) for chosen in batches]
-        for name, (update, _) in contenders.items()
-        if name not in ("pure Python", "matrix products")
+        name: [update(images[chosen].astype(dtype), labels[chosen]) for chosen in batches]
+        for name, (dtype, update) in lesson.make_contenders(rate=0.3).items()
     }
     assert len(losses) == 4
     for name, found in losses.items():
-        np.testing.assert_allclose(found, losses["NumPy, an image"], rtol=1e-4, err_msg=name)
-
-
-def test_the_floor_consists_of_the_five_products(lesson):
-    rng = np.random.default_rng(0)
-    parameters = random_parameters(SMALL, dtype=np.float32)
-    buffers = lesson.make_buffers(8, *SMALL)
-    buffers["x"][:] = rng.random((8, SMALL[0]))
-    lesson.matrix_products(parameters, buffers)
-    x, h, y, dh = (buffers[name] for name in ("x", "h", "y", "dh"))
-    for found, expected in (
-        (h, x @ parameters["W"]),
-        (y, h @ parameters["V"]),
-        (dh, y @ parameters["V"].T),
-        (buffers["V"], h.T @ y),
-        (buffers["W"], x.T @ dh),
-    ):
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
-
-
-def test_rates_count_the_images_of_the_fastest_round(lesson, monkeypatch):
-    """A clock that counts: pure Python handles an image a call, the others a batch."""
-    now = iter(np.arange(0, 1000, 0.5))
-    monkeypatch.setattr(lesson.time, "perf_counter", lambda: next(now))
-    contenders = {"pure Python": (lambda chosen: None, 1), "other": (lambda chosen: None, 3)}
-    rates = lesson.images_per_second(contenders, count=100, rounds=2, batch_size=8)
-    assert rates == {"pure Python": 2.0, "other": 48.0}
+        np.testing.assert_allclose(found, losses["batch, float64"], rtol=1e-4, err_msg=name)
