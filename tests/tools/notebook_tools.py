@@ -19,7 +19,7 @@ from helpers.reporting import RESULTS_MIME_TYPE
 PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = PROJECT / "notebooks"
 # The notebooks in the form of the second edition; the others still have that of the first.
-SECOND_EDITION = frozenset({"01", "02", "03"})
+SECOND_EDITION = frozenset({"01", "02", "03", "07"})
 TAUGHT_TAGS = frozenset({"imports", "implementation"})
 COLLAPSED_TAGS = frozenset({"setup", "imports", "proof", "report"})
 LEFT_OUT_TAGS = frozenset({"proof", "report"})  # of the edition with exercises
