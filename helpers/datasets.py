@@ -73,7 +73,8 @@ def load_set(name: str) -> ImageSet:
     no folder, or a file is missing. ValueError if one is no readable .npy file of the documented
     shape, dtype and values.
     """
-    folder = find_folder(name)
+    root = data_root()
+    folder = (root if (root / name).is_dir() else DATA_FOLDER) / name
     side, dtype = (4, np.int64) if name == "random" else (16, np.float64)
     images = _read_array(folder / f"{name}_imgs.npy", (None, side, side), dtype)
     others = [
@@ -107,18 +108,17 @@ def _read_array(path: Path, shape: tuple, dtype: type) -> np.ndarray:
     return array
 
 
-def find_folder(name: str) -> Path:
-    """The folder `name` below the environment's DATA_ROOT if it is there, else below data/.
+def data_root() -> Path:
+    """The folder that the environment's DATA_ROOT names, else data/; FileNotFoundError if none.
 
-    FileNotFoundError if DATA_ROOT is no folder.
+    A relative one counts from the project, because notebooks and tests run in other folders.
     """
-    # A relative one counts from the project, because notebooks and tests run in other folders.
     root = PROJECT / Path(os.environ.get("DATA_ROOT") or DATA_FOLDER).expanduser()
     if not root.is_dir() and root != DATA_FOLDER:
         remedy = "Correct the path, or leave it unset to use the project's data/."
         expected, found = "DATA_ROOT to be a folder", "no such folder"
         raise FileNotFoundError(file_message(root, expected, found, remedy))
-    return (root if (root / name).is_dir() else DATA_FOLDER) / name
+    return root
 
 
 def file_message(path: Path, expected: str, found: str, remedy: str) -> str:

@@ -1,12 +1,14 @@
 """Handwritten digits: MNIST (LeCun, Cortes and Burges, 1998), else those of scikit-learn.
 
-MNIST lies as torchvision lays it out, in ``MNIST/raw`` below DATA_ROOT or data/, or is downloaded.
-Without a network, scikit-learn's digits (Alpaydin and Kaynak, 1998: 8 x 8) stand in, enlarged.
+MNIST's files are recognised by their checksums, in and below DATA_ROOT and data/; or they are
+downloaded to where torchvision expects them, ``data/MNIST/raw``. Without a network, scikit-learn's
+digits (Alpaydin and Kaynak, 1998: 8 x 8) stand in, enlarged.
 """
 
 import gzip
 import hashlib
 import os
+import re
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +18,7 @@ import pooch
 from scipy.ndimage import zoom  # comes with scikit-learn
 from sklearn.datasets import load_digits
 
-from helpers.datasets import DATA_FOLDER, file_message, find_folder
+from helpers.datasets import DATA_FOLDER, data_root, file_message
 from helpers.progress import progress_bar
 
 FOLDER = "MNIST/raw"
@@ -32,13 +34,18 @@ MIRRORS = (
 )
 TIMEOUT = 5.0  # seconds: the limit of a mirror's first answer, and of each pause
 MNIST_SPLIT, DIGITS_SPLIT = (55_000, 5_000, 10_000), (1_200, 297, 300)
+FOLDERS = ("mnist", "raw")  # are looked into, in capitals or not
+MEANT = re.compile(r"(train|t10k|test).*(image|label)|(?<!fashion[-_])\bmnist", re.IGNORECASE)
+WEB_PAGE = "a web page, perhaps a proxy's, in place of the file"
+ARCHIVES = {b"PK": "a .zip or .npz archive", b"\x89HDF": "an HDF5 file", b"PAR1": "a Parquet file"}
 REMEDY = (
-    "Replace it by a sound copy; or remove MNIST's four files from that folder, so that MNIST is "
-    "taken from data/ or downloaded to it; or set DIGITS_SOURCE=digits to use scikit-learn's."
+    "Bring all four there, decompressed or as .gz; or remove what is there, so that MNIST is "
+    "downloaded; or set DIGITS_SOURCE=digits to use scikit-learn's."
 )
 HOW_TO_GET_MNIST = (
-    "To use MNIST, run this again with a network connection, or copy its four decompressed files "
-    f"({', '.join(CHECKSUMS)}) to data/{FOLDER}, or to {FOLDER} in a folder named by DATA_ROOT."
+    "To use MNIST, run this again with a network connection, or copy its four files "
+    f"({', '.join(CHECKSUMS)}, decompressed or as .gz) to data/{FOLDER}, or to a folder that "
+    "DATA_ROOT names."
 )
 
 
@@ -68,9 +75,9 @@ def load_mnist(source: str | None = None) -> DigitSet:
 
     `source`, by default the environment's DIGITS_SOURCE, is "auto", "mnist" (nothing else will do)
     or "digits" (the bundled ones). MNIST's last 5,000 training images are for validation; the
-    bundled digits are split at random, but always alike. ValueError for another source, and for a
-    file that is not MNIST's (SHA-256 is compared). FileNotFoundError if DATA_ROOT is no folder or
-    has only some of the four files, or "mnist" is nowhere.
+    bundled digits are split at random, but always alike. ValueError for another source, and if what
+    may be meant as MNIST is not all of it. FileNotFoundError if DATA_ROOT is no folder, or "mnist"
+    is nowhere.
     """
     asked = "DIGITS_SOURCE" if source is None else "source"
     source = source or os.environ.get("DIGITS_SOURCE") or "auto"
@@ -78,22 +85,64 @@ def load_mnist(source: str | None = None) -> DigitSet:
         raise ValueError(f"{asked}: expected one of auto, mnist, digits, found {source!r}")
     if source == "digits":
         return _bundled_digits(f"chosen by {asked}=digits")
-    folder, own = find_folder(FOLDER), DATA_FOLDER / FOLDER
-    if folder != own and any((folder / name).exists() for name in CHECKSUMS):
-        return _read_mnist(folder, "DATA_ROOT")
+    root = data_root()
+    if root != DATA_FOLDER and len(files := _find_mnist(root)) == 4:
+        return _mnist(files, "read from DATA_ROOT")
+    there = _find_mnist(DATA_FOLDER, incomplete=True)
     try:
-        _download(own)
+        _download(DATA_FOLDER / FOLDER, [name for name in CHECKSUMS if name not in there])
     except OSError as error:
-        reason = f"MNIST is not in {FOLDER} below DATA_ROOT or data/; its download failed: {error}"
+        reason = f"MNIST is not in or below DATA_ROOT or data/; its download failed: {error}"
         if source == "mnist":
             raise FileNotFoundError(f"{reason}. {HOW_TO_GET_MNIST}") from error
         digits = _bundled_digits(reason)
         print(digits.description, HOW_TO_GET_MNIST, sep="\n")
         return digits
-    return _read_mnist(own, "data/")
+    return _mnist(_find_mnist(DATA_FOLDER), "read from data/")
 
 
-def _download(folder: Path) -> None:
+def _find_mnist(root: Path, incomplete: bool = False) -> dict[str, np.ndarray]:
+    """Name -> bytes of MNIST's files in `root` and its folders; nothing if there are none.
+
+    ValueError, with what was found instead, for some but not all, unless `incomplete` is allowed,
+    and for none but what may be meant as one.
+    """
+    folders, names = [root], {checksum: name for name, checksum in CHECKSUMS.items()}
+    for _ in range(3):
+        below = {path for folder in folders for path in folder.iterdir() if path.is_dir()}
+        folders += sorted(path for path in below - {*folders} if path.name.lower() in FOLDERS)
+    found, others = {}, []
+    for path in (path for folder in folders for path in sorted(folder.iterdir())):
+        meant = path.parent.name.lower() in FOLDERS or MEANT.search(path.name)
+        if not meant or not path.is_file() or path.name.startswith("."):
+            continue
+        content, what = _content_of(path)
+        if name := names.get(hashlib.sha256(content).hexdigest()):
+            found[name] = np.frombuffer(bytearray(content), np.uint8)
+        else:
+            others.append(f"{path.relative_to(root)}, which is {what}")
+    if len(found) == 4 or (not others and (incomplete or not found)):
+        return found
+    others += [f"no {name}" for name in CHECKSUMS if name not in found]
+    expected = "MNIST's four files in it, in MNIST or in MNIST/raw"
+    raise ValueError(file_message(root, expected, "; ".join(others), REMEDY))
+
+
+def _content_of(path: Path) -> tuple[bytes, str]:
+    """A file's content, decompressed if need be, and what it is if it is none of MNIST's."""
+    content = path.read_bytes()
+    if content.startswith(b"\x1f\x8b"):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError) as error:
+            return b"", f"a damaged .gz file ({error})"
+    if content.lstrip().startswith(b"<"):
+        return content, WEB_PAGE
+    kind = next((kind for start, kind in ARCHIVES.items() if content.startswith(start)), "a file")
+    return content, f"{kind} of {len(content):,} bytes, none of MNIST's four files"
+
+
+def _download(folder: Path, missing: list[str]) -> None:
     """Bring what is missing into `folder`, from the first mirror that has it; else OSError.
 
     pooch puts a file there when its checksum is right, whole: two downloads do not meet.
@@ -101,7 +150,6 @@ def _download(folder: Path) -> None:
     pooch.get_logger().setLevel("WARNING")  # else a notebook would store paths of this machine
     failures = []
     for mirror in MIRRORS:
-        missing = [name for name in CHECKSUMS if not (folder / name).exists()]
         try:
             if missing:  # in a thread, because looking up a name has no time limit
                 with ThreadPool(1) as pool:
@@ -120,24 +168,19 @@ def _unzip(url: str, target: str, _: object) -> None:
     """Write what a URL gives to `target`, decompressed: a downloader for pooch."""
     with progress_bar(1, desc="MNIST", unit="B", unit_scale=True) as bar:  # pooch sets its total
         pooch.HTTPDownloader(bar, timeout=TIMEOUT)(url, target, None)
-    Path(target).write_bytes(gzip.decompress(Path(target).read_bytes()))
+    if (content := Path(target).read_bytes()).lstrip().startswith(b"<"):
+        raise OSError(WEB_PAGE)
+    Path(target).write_bytes(gzip.decompress(content))
     Path(target).chmod(0o644)  # pooch's temporary files are for their owner alone
 
 
-def _read_mnist(folder: Path, place: str) -> DigitSet:
-    """Read MNIST, if the checksums of its four files are right."""
-    files = []
-    for name, checksum in CHECKSUMS.items():
-        path, expected = folder / name, f"MNIST's file with SHA-256 {checksum}"
-        if not path.is_file():
-            raise FileNotFoundError(file_message(path, expected, "no such file", REMEDY))
-        files.append(np.fromfile(path, dtype=np.uint8))
-        found = f"{len(files[-1]):,} bytes with SHA-256 {hashlib.sha256(files[-1]).hexdigest()}"
-        if not found.endswith(checksum):
-            raise ValueError(file_message(path, expected, found, REMEDY))
-    images = np.concatenate([file[16:] for file in files[::2]]).reshape(-1, 28, 28)
-    labels = np.concatenate([file[8:] for file in files[1::2]])  # the values follow a header
-    return _digit_set("MNIST", images, labels, MNIST_SPLIT, f"read from {place}")
+def _mnist(files: dict[str, np.ndarray], reason: str) -> DigitSet:
+    """The set, from the bytes of its four files, whose values follow a header."""
+    images, labels = (
+        np.concatenate([files[name][header:] for name in names])
+        for header, names in ((16, [*CHECKSUMS][::2]), (8, [*CHECKSUMS][1::2]))
+    )
+    return _digit_set("MNIST", images.reshape(-1, 28, 28), labels, MNIST_SPLIT, reason)
 
 
 def _bundled_digits(reason: str) -> DigitSet:

@@ -37,7 +37,8 @@ REPORT_STYLE = {"color": "black", "markerfacecolor": "white", "linestyle": "none
 
 
 def use_style() -> None:
-    """Set the one style of all figures; call it once, after the imports."""
+    """Set the one style of all figures in place of any other; call it once, after the imports."""
+    plt.style.use("default")  # a user's dark background would hide what is drawn in black
     plt.rc("figure", dpi=80, figsize=(8, 4))
     plt.rc("figure.constrained_layout", use=True)
     plt.rc("font", size=11)

@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import nbformat
+import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.remote.webdriver import WebDriver
@@ -45,13 +46,20 @@ def find_browser() -> tuple[str, str] | None:
     return (browser, driver) if browser and driver else None
 
 
+def require_browser() -> None:
+    """Skip the test where there is no browser, but fail it where ``REQUIRE_BROWSER`` is set."""
+    if not find_browser():
+        advice = "no Chromium with chromedriver; on Debian: apt-get install chromium-driver"
+        pytest.fail(advice) if os.environ.get("REQUIRE_BROWSER") else pytest.skip(advice)
+
+
 @contextmanager
 def jupyterlab(notebooks: Sequence[Path]) -> Iterator[Callable[[Path], NotebookPage]]:
     """Give a function that opens one of these notebooks, which are only read."""
     with TemporaryDirectory(prefix="jupyterlab-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         _copy_project(folder / "project", notebooks)
-        with _server(folder) as address, _chromium(folder / "profile") as window:
+        with _server(folder) as address, chromium(folder / "profile") as window:
 
             def open_notebook(path: Path) -> NotebookPage:
                 page = NotebookPage(window, read_notebook(path))
@@ -122,12 +130,12 @@ def _server(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _chromium(profile: Path) -> Iterator[WebDriver]:
+def chromium(profile: Path, *more_options: str) -> Iterator[WebDriver]:
     """Run a Chromium without a screen and with a profile of its own."""
     browser, driver = find_browser()
     options = webdriver.ChromeOptions()
     options.binary_location = browser
-    for option in (*BROWSER_OPTIONS, f"user-data-dir={profile}"):
+    for option in (*BROWSER_OPTIONS, *more_options, f"user-data-dir={profile}"):
         options.add_argument(f"--{option}")
     # With both paths given, selenium looks for nothing on the network.
     window = webdriver.Chrome(options, Service(driver))

@@ -17,6 +17,7 @@ from tests.tools.exercises import SOLUTION_TAG, exercise_faults
 from tests.tools.notebook_tools import (
     HIDDEN_TAG,
     StoredNotebook,
+    badge_line,
     cell_tags,
     code_lines,
     headings,
@@ -29,8 +30,11 @@ MAX_BYTES = 2_000_000
 MAX_CODE_LINES, MAX_HIDDEN_LINES = 20, 30
 KNOWN_TAGS = JOB_TAGS | {SOLUTION_TAG, HIDDEN_TAG, "nbval-check-output"}
 FIRST_EDITIONS_LAST_SECTIONS = ("Reports against measurements", "Further exercises")
-# The setup cell's last line, because PyTorch reads the number of threads when it is imported.
-IMPORT_HELPERS = "import helpers  # noqa: E402, F401 - before torch: sets how many threads it takes"
+# The setup cell's end, because PyTorch reads the number of threads when it is imported.
+IMPORT_HELPERS = """
+import helpers  # noqa: E402 - before torch: sets how many threads it takes
+
+helpers.require_packages(install=project == copy)"""
 OWN_THREADS = re.compile(r"set_num_threads|threadpool|OMP_\w+")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -45,7 +49,6 @@ CAPTION = re.compile(r"# @title \S+")
 BADGE = re.compile(
     r"https://colab\.research\.google\.com/github/([^/\s]+/[^/\s]+)/blob/main/([^)\s]+)"
 )
-BADGE_LINE = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
 REPOSITORY = re.compile(r'^REPOSITORY = "https://github\.com/([^"]+)"$', re.MULTILINE)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)[^)]*\)")
 CODE_OR_MATHS = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$", re.DOTALL)
@@ -167,15 +170,15 @@ def _check_badge_and_setup(book: StoredNotebook) -> Iterator[str]:
     setup = [cell for _, cell in book.cells("code") if "setup" in cell_tags(cell)]
     if len(setup) != 1 or setup[0] is not book.cells("code")[0][1]:
         yield "the first code cell is not the one cell with the tag 'setup'"
-    if not setup_source(book).endswith(f"\n{IMPORT_HELPERS}"):
-        yield f"the setup cell does not end with the line {IMPORT_HELPERS}"
+    if not setup_source(book).endswith(IMPORT_HELPERS):
+        yield f"the setup cell does not end with {IMPORT_HELPERS.strip()!r}"
     cloned = REPOSITORY.findall(setup_source(book))
     if cloned != [stored_repository()]:
         yield f"the setup cell clones {cloned}, pyproject.toml has {stored_repository()}"
-    badge = BADGE.findall(book.node.cells[0].source)[:1]
-    expected = [(stored_repository(), f"notebooks/{book.path.name}")]
-    if badge != expected:
-        yield f"the Colab badge opens {badge}, not {expected}"
+    opened = BADGE.findall(book.node.cells[0].source)
+    expected = BADGE.findall(badge_line(book.path.name))
+    if opened != expected:
+        yield f"the Colab badge opens {opened}, not {expected}; run tests.tools.exercise_edition"
 
 
 def _check_sections(book: StoredNotebook) -> Iterator[str]:

@@ -121,7 +121,7 @@ def test_after_a_restart_the_setup_cell_is_what_is_missing() -> None:
         assert run_in(manager, f"{SETUP}\nimport helpers") == []
         manager.restart_kernel(now=True)
         assert run_in(manager, "import helpers") == ["No module named 'helpers'"]
-        assert "again whenever the kernel was restarted" in SETUP
+        assert "again after a restart of the kernel" in SETUP
         assert run_in(manager, f"{SETUP}\nimport helpers") == []
     finally:
         manager.shutdown_kernel(now=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tests.collection.jupyterlab_in_chromium import find_browser, jupyterlab
+from tests.collection.jupyterlab_in_chromium import jupyterlab, require_browser
 from tests.collection.notebook_page import NotebookPage, RunFailed
 from tests.tools.execute_notebooks import INTERACTIVE_TAG, NOTEBOOK_METADATA
 from tests.tools.notebook_tools import PROJECT, cell_tags, notebook_paths, write_notebook
@@ -66,9 +66,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def open_notebook(faulty: Path) -> Iterator[Callable[[Path], NotebookPage]]:
     """One server and one browser for all; no test, or a failure, where there is no browser."""
-    if not find_browser():
-        advice = "no Chromium with chromedriver; on Debian: apt-get install chromium-driver"
-        pytest.fail(advice) if os.environ.get("REQUIRE_BROWSER") else pytest.skip(advice)
+    require_browser()
     if version("ipywidgets").startswith("7."):
         pytest.skip("JupyterLab 4 shows the sliders of ipywidgets 8; 7 is for Colab")
     with jupyterlab([*CHOSEN, faulty]) as opener:

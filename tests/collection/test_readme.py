@@ -7,7 +7,13 @@ import pytest
 
 from tests.collection.notebook_hygiene import BADGE, MINUTES, link_faults
 from tests.tools.gallery import FOLDER, PICTURES, Picture, stored_picture
-from tests.tools.notebook_tools import PROJECT, notebook_paths, read_notebook, stored_repository
+from tests.tools.notebook_tools import (
+    PROJECT,
+    badge_line,
+    notebook_paths,
+    read_notebook,
+    stored_repository,
+)
 from tests.tools.results_table import README, START, results_section, verdicts_text
 
 TEXT = README.read_text(encoding="utf-8")
@@ -48,8 +54,8 @@ def test_the_gallery_is_shown_with_alt_texts() -> None:
 
 
 def test_the_addresses_are_the_one_in_pyproject() -> None:
-    notebooks = [f"notebooks/{path.name}" for path in notebook_paths()]
-    assert BADGE.findall(TEXT) == [(stored_repository(), name) for name in notebooks]
+    opened = [address for p in notebook_paths() for address in BADGE.findall(badge_line(p.name))]
+    assert BADGE.findall(TEXT) == opened
     cloned = re.findall(r"git clone https://github\.com/([\w./-]+)", TEXT)
     assert cloned == [stored_repository()]
     assert f"s#{stored_repository()}#OWNER/REPO#g" in TEXT  # the command for a fork

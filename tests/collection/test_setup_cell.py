@@ -1,6 +1,5 @@
-"""The setup cell finds the project, in Colab clones it, and says what to do when it can't."""
+"""The setup cell finds the project or fetches it, and says what to do when it can't."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -8,28 +7,27 @@ from pathlib import Path
 
 import pytest
 
+from helpers import LARGE_PACKAGES, PACKAGES
 from tests.collection.notebook_hygiene import setup_source
 from tests.tools.colab import STAND_IN, colab_environment, make_repository
 from tests.tools.notebook_tools import NOTEBOOKS, PROJECT, StoredNotebook, notebook_paths
 
 SETUP = setup_source(StoredNotebook(notebook_paths()[0]))
 IMPORTED = re.compile(r"^\s*(?:import|from(?=\s[\w.]+ import\b)) (\w+)", re.MULTILINE)
-NEVER_INSTALLED = {"torch", "torchvision", "numpy", "matplotlib", "IPython"}
-# Come with matplotlib and with scikit-learn.
-WITH_OTHERS = {"cycler", "PIL"} | {"joblib", "scipy", "threadpoolctl"}
-PACKAGES = {"sklearn": "scikit-learn"}  # where pip's name is not the module's
+# Come with Jupyter, with matplotlib and with scikit-learn.
+WITH_OTHERS = {"IPython"} | {"cycler", "PIL"} | {"joblib", "scipy", "threadpoolctl"}
 # Hides packages from the setup cell, and prints pip's commands instead of running them.
 WITHOUT_PACKAGES = """
-import importlib.metadata
+import importlib.util
 import subprocess
-import sys
 
-present, run = importlib.metadata.distributions, subprocess.run
-importlib.metadata.distributions = lambda: [d for d in present() if d.name not in {hidden!r}]
+hidden, find, run = {hidden!r}, importlib.util.find_spec, subprocess.run
+importlib.util.find_spec = lambda name: None if name in hidden else find(name)
 
 
 def run_or_print(command, **options):
-    if command[:3] == [sys.executable, "-m", "pip"]:
+    if "pip" in command:
+        hidden.clear()
         return print(*command[3:])
     return run(command, **options)
 
@@ -40,7 +38,7 @@ TWICE = """
 before = {{p: p.stat().st_mtime_ns for p in here.rglob("*")}}, sys.path.copy()
 {setup}
 assert before == ({{p: p.stat().st_mtime_ns for p in here.rglob("*")}}, sys.path)
-assert sys.path.count(str(here)) == 1
+assert sys.path[0] == str(project) and sys.path.count(str(project)) == 1
 print(helpers.__file__)
 """
 
@@ -58,66 +56,93 @@ def run(code: str, folder: Path, environment=None) -> subprocess.CompletedProces
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def run_in_colab(
+def run_alone(
     repository: Path, folder: Path, before: str = "", after: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run the setup cell as in Colab, with `folder` for /content, and other code around it."""
+    """Run the setup cell in `folder`, as in Colab, with other code around it."""
     environment = colab_environment(repository, folder, folder / "ipython")
-    here = SETUP.replace('Path("/content")', f"Path({str(folder)!r})")
-    code = f"{STAND_IN}\n{before}\n{here}\n{after.format(setup=here)}"
-    return run(code, folder, environment)
+    return run(f"{STAND_IN}\n{before}\n{SETUP}\n{after.format(setup=SETUP)}", folder, environment)
 
 
 @pytest.mark.parametrize("folder", [NOTEBOOKS, PROJECT])
-def test_elsewhere_the_project_is_on_the_path_and_nothing_is_run(folder: Path) -> None:
+def test_in_the_project_its_folder_comes_first_on_the_path_and_nothing_is_run(folder: Path) -> None:
     refuse = 'import subprocess\nsubprocess.run = lambda *a, **k: print("something was run")'
-    result = run(f"{refuse}\n{SETUP}\n{SETUP}\nprint(*sys.path, sep='\\n')", folder)
+    end = "import sys\nsys.path.append(sys.path.pop(0))"  # first it must be, not only there
+    result = run(f"{refuse}\n{SETUP}\n{end}\n{SETUP}\nprint(*sys.path, sep='\\n')", folder)
     assert result.stderr == "" and "something was run" not in result.stdout
-    assert result.stdout.splitlines().count(str(PROJECT)) == 1
+    path = result.stdout.splitlines()
+    assert path[0] == str(PROJECT) and path.count(str(PROJECT)) == 1
 
 
-def test_outside_the_project_the_message_says_what_to_do(tmp_path: Path) -> None:
-    result = run(SETUP, tmp_path)
-    assert result.returncode == 1
-    assert f"Expected helpers/ in or above {tmp_path.resolve()}, found none" in result.stderr
-    assert "Start Jupyter in the whole project" in result.stderr
+def test_vs_codes_kernel_may_start_elsewhere(tmp_path: Path) -> None:
+    named = f"__vsc_ipynb_file__ = {str(NOTEBOOKS / '01_any.ipynb')!r}"
+    result = run(f"{named}\n{SETUP}\nprint(helpers.__file__)", tmp_path)
+    assert (result.stderr, Path(result.stdout.strip()).parent) == ("", PROJECT / "helpers")
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_in_colab_the_project_is_cloned_once_and_shallowly(
+def test_a_notebook_that_lies_alone_fetches_the_project_once_and_says_so(
     repository: Path, tmp_path: Path
 ) -> None:
-    result = run_in_colab(repository, tmp_path, after=TWICE)
+    result = run_alone(repository, tmp_path, after=TWICE)
     clone = tmp_path / "deep-learning-basics"
-    assert (result.stderr, result.stdout.strip()) == ("", str(clone / "helpers" / "__init__.py"))
+    said, helpers = result.stdout.splitlines()
+    assert (result.stderr, helpers) == ("", str(clone / "helpers" / "__init__.py"))
+    assert said.startswith(f"Fetched {clone}: its helpers/ and data/ are used")
     log = subprocess.check_output(["git", "-C", clone, "log", "--oneline"], text=True)
     assert len(log.splitlines()) == 1  # the repository has two commits
     assert (clone / "data" / "random" / "random_imgs.npy").is_file()
 
 
-def test_in_colab_a_failed_clone_is_an_error_and_can_be_repeated(
-    repository: Path, tmp_path: Path
+@pytest.mark.parametrize("fault", ["no network", "no git", "half a clone"])
+def test_what_keeps_it_from_being_fetched_is_said_with_the_remedy(
+    repository: Path, tmp_path: Path, fault: str
 ) -> None:
-    failed = run_in_colab(repository.with_name("nowhere"), tmp_path)
-    assert failed.returncode == 1 and "git" in failed.stderr
-    assert not (tmp_path / "deep-learning-basics").exists()
-    assert run_in_colab(repository, tmp_path).stderr == ""
+    clone, before = tmp_path / "deep-learning-basics", ""
+    if fault == "no git":
+        before = 'import os\nos.environ["PATH"] = "/nowhere"'
+    if fault == "half a clone":
+        (clone / ".git").mkdir(parents=True)
+    origin = repository.with_name("nowhere") if fault == "no network" else repository
+    result = run_alone(origin, tmp_path, before)
+    what = {"no network": "does not", "no git": "git", "half a clone": "already exists"}[fault]
+    said = f"No project in or above {tmp_path}; fetching failed: "
+    assert result.returncode == 1 and what in result.stderr.partition(said)[2]
+    assert f"Go online, install git, remove {clone} if it exists; or download" in result.stderr
+    assert clone.exists() == (fault == "half a clone")
+    if not clone.exists():
+        assert run_alone(repository, tmp_path).stderr == ""
 
 
-@pytest.mark.parametrize("hidden", [[], ["ipywidgets", "scikit-learn", "torch", "numpy"]])
+def test_another_module_of_that_name_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "helpers.py").write_text("")
+    other = f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport helpers"
+    result = run(f"{other}\n{SETUP}", NOTEBOOKS)
+    assert re.search(r"ImportError: Restart the kernel: .*helpers.py'> is another", result.stderr)
+
+
+@pytest.mark.parametrize("hidden", [[], ["ipywidgets", "sklearn"]])
 def test_in_colab_only_what_is_missing_is_installed(
     repository: Path, tmp_path: Path, hidden: list[str]
 ) -> None:
-    result = run_in_colab(repository, tmp_path, WITHOUT_PACKAGES.format(hidden=hidden))
+    result = run_alone(repository, tmp_path, WITHOUT_PACKAGES.format(hidden=hidden))
     assert result.stderr == ""
-    expected = [f"install --quiet {name}" for name in hidden if name not in NEVER_INSTALLED]
-    assert sorted(result.stdout.splitlines()) == sorted(expected)
+    expected = ["install --quiet scikit-learn ipywidgets"] if hidden else []
+    assert result.stdout.splitlines()[1:] == expected
 
 
-def test_what_notebooks_and_helpers_import_is_there_or_installed_and_no_more() -> None:
+def test_the_wrong_kernel_is_named_with_the_command_that_mends_it() -> None:
+    result = run(WITHOUT_PACKAGES.format(hidden=["torch", "tqdm"]) + SETUP, NOTEBOOKS)
+    assert result.returncode == 1 and result.stdout == ""  # nothing is installed
+    assert f"This kernel's Python, {sys.executable}, has no tqdm, torch." in result.stderr
+    requirements = PROJECT / "requirements.txt"
+    assert f'"{sys.executable}" -m pip install -r "{requirements}"' in result.stderr
+
+
+def test_what_notebooks_and_helpers_import_is_looked_for_and_no_more() -> None:
     sources = [path.read_text(encoding="utf-8") for path in (PROJECT / "helpers").glob("*.py")]
     for path in notebook_paths():
         sources += [cell.source for _, cell in StoredNotebook(path).cells("code")]
     imported = {name for source in sources for name in IMPORTED.findall(source)}
-    needed = imported - NEVER_INSTALLED - WITH_OTHERS - {*sys.stdlib_module_names, "helpers"}
-    (installed,) = [node for node in ast.walk(ast.parse(SETUP)) if isinstance(node, ast.Set)]
-    assert ast.literal_eval(installed) == {PACKAGES.get(name, name) for name in needed}
+    needed = imported - {*LARGE_PACKAGES} - WITH_OTHERS - {*sys.stdlib_module_names, "helpers"}
+    assert needed == {*PACKAGES} and imported >= {*LARGE_PACKAGES}

@@ -17,7 +17,7 @@ from tests.tools.execute_notebooks import clean_notebook
 
 TITLE = """# Which square is larger?
 
-[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{repository}/blob/main/notebooks/01_trial.ipynb)
+{badge_line}
 
 Two squares grow. One of them is larger.
 
@@ -107,7 +107,7 @@ def _cells() -> list[NotebookNode]:
 
     cells: list[NotebookNode] = []
     first = notebook_tools.StoredNotebook(notebook_tools.notebook_paths()[0])
-    text(TITLE.format(repository=notebook_tools.stored_repository()))
+    text(TITLE.format(badge_line=notebook_tools.badge_line("01_trial.ipynb")))
     code("setup", setup_source(first))
     code("imports", IMPORTS)
     code("implementation", SQUARE)

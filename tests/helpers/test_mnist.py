@@ -1,7 +1,6 @@
 """The handwritten digits: which data is taken, that it is sound, and what a download leaves."""
 
 import gzip
-import hashlib
 import os
 import re
 import socket
@@ -101,6 +100,8 @@ def test_files_are_read_in_order_and_the_last_training_images_are_for_validation
 def test_data_root_without_mnist_falls_through_to_the_project_and_a_missing_one_is_refused(
     root, data, monkeypatch
 ):
+    for path in root.glob("*.gz"):
+        path.unlink()
     (root / "MNIST").rename(data / "MNIST")
     assert load_mnist().description.endswith("read from data/.")
     (root / mnist.FOLDER).mkdir(parents=True)
@@ -112,20 +113,105 @@ def test_data_root_without_mnist_falls_through_to_the_project_and_a_missing_one_
     assert not load_mnist("digits").is_mnist
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
-def test_a_damaged_or_missing_file_is_refused_by_name(root, name, damage):
-    path = root / mnist.FOLDER / name
-    sound, found = path.read_bytes(), "no such file"
-    path.unlink()
-    if damage != "missing":
-        content = sound[:-1] + (bytes([sound[-1] ^ 1]) if damage == "flipped" else b"")
-        path.write_bytes(content)
-        found = f"{len(content):,} bytes with SHA-256 {hashlib.sha256(content).hexdigest()}. Repl"
-    expected = f"{path}: expected MNIST's file with SHA-256 {mnist.CHECKSUMS[name]}, found {found}"
-    kind = FileNotFoundError if damage == "missing" else ValueError
-    with pytest.raises(kind, match=re.escape(expected)):
+RENAMED = {name: name.replace("-idx", ".idx") for name in NAMES}
+LAYOUTS = {  # of sound files: where each lies below DATA_ROOT, and where that points to
+    "torchvision's": ("MNIST/raw/{}", "."),
+    "compressed": ("MNIST/raw/{}.gz", "."),
+    "without raw": ("MNIST/{}", "."),
+    "in the root": ("{}", "."),
+    "compressed in the root": ("{}.gz", "."),
+    "lower case": ("mnist/raw/{}", "."),
+    "MNIST in MNIST": ("MNIST/MNIST/raw/{}", "."),
+    "only raw": ("raw/{}", "."),
+    "root is MNIST": ("MNIST/raw/{}", "MNIST"),
+    "root is raw": ("MNIST/raw/{}", "MNIST/raw"),
+    "root is MNIST without raw": ("MNIST/{}", "MNIST"),
+    "root is raw, compressed": ("MNIST/raw/{}.gz", "MNIST/raw"),
+}
+
+
+@pytest.fixture
+def files(root, data) -> dict[str, bytes]:
+    """Name -> content of the small set, which is nowhere any more."""
+    found = found_in(root / "MNIST")
+    for path in [*root.glob("*.gz"), *root.rglob("*ubyte")]:
+        path.unlink()
+    for folder in ("MNIST/raw", "MNIST"):
+        (root / folder).rmdir()
+    return found
+
+
+def place(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+@pytest.mark.parametrize("dots", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_mnist_is_used_however_it_lies(root, files, layout, dots, monkeypatch):
+    for name, content in files.items():
+        place(root / LAYOUTS[layout][0].format(RENAMED[name] if dots else name), content)
+    monkeypatch.setenv("DATA_ROOT", str(root / LAYOUTS[layout][1]))
+    assert load_mnist().description.endswith("read from DATA_ROOT.")
+
+
+@pytest.mark.parametrize("change", ["one compressed", "swapped", "notes beside", "two copies"])
+def test_checksums_decide_and_not_names(root, files, change):
+    for name, content in files.items():
+        swapped = name.replace("train", "T").replace("t10k", "train").replace("T", "t10k")
+        suffix = ".gz" if change == "one compressed" and name == NAMES[0] else ""
+        place(root / "MNIST/raw" / f"{swapped if 'swapped' in change else name}{suffix}", content)
+    if change == "notes beside":
+        place(root / "MNIST/raw/notes.txt", b"copied in May")
+    if change == "two copies":
+        place(root / "MNIST" / NAMES[1], b"damaged")
+    assert load_mnist().description.endswith("read from DATA_ROOT.")
+
+
+UNUSABLE = {  # what lies in the place of the first file, or alone -> how it is named
+    "truncated": lambda sound: (f"MNIST/raw/{NAMES[0]}", sound[:-1], "a file of "),
+    "flipped": lambda sound: (NAMES[0], sound[:-1] + bytes([sound[-1] ^ 1]), "a file of "),
+    "web page": lambda _: (
+        f"MNIST/{NAMES[0]}.gz",
+        b"\n<!DOCTYPE html>",
+        "a web page, perhaps a pr",
+    ),
+    "keras": lambda _: ("mnist.npz", b"PK\x03\x04", "a .zip or .npz archive of 4 bytes, none of"),
+    "csv": lambda _: ("mnist_train.csv", b"5,0,0", "a file of 5 bytes, none of MNIST's four files"),
+    "parquet": lambda _: ("mnist/train.parquet", b"PAR1", "a Parquet file of 4 bytes"),
+}
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_what_cant_be_used_is_named(root, files, kind, alone):
+    where, content, what = UNUSABLE[kind](files[NAMES[0]])
+    place(root / where, content)
+    for name in NAMES[1:] * (not alone):
+        place(root / name, files[name])
+    expected = f"{root}: expected MNIST's four files in it, in MNIST or in MNIST/raw, found {where}"
+    with pytest.raises(ValueError, match=re.escape(f"{expected}, which is {what}")) as error:
         load_mnist()
+    text = str(error.value)
+    assert f"no {NAMES[0]}" in text and (f"no {NAMES[1]}" in text) == alone
+    assert "Bring all four there" in text and "DIGITS_SOURCE=digits" in text
+
+
+def test_a_damaged_gz_and_a_missing_file_are_named(root, files):
+    place(root / NAMES[1], files[NAMES[1]])
+    (root / f"{NAMES[0]}.gz").write_bytes(gzip.compress(files[NAMES[0]])[:999])
+    with pytest.raises(ValueError, match=r"which is a damaged \.gz file.*; no train-images.*no t"):
+        load_mnist()
+    (root / f"{NAMES[0]}.gz").unlink()
+    with pytest.raises(ValueError, match=f"found no {NAMES[0]}; no {NAMES[2]}; no"):
+        load_mnist()
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist.csv", "FashionMNIST/raw/train-images-idx3-ubyte"])
+def test_another_set_is_not_meant(root, files, name, capsys):
+    place(root / name, b"other")
+    assert not load_mnist().is_mnist
+    assert "its download failed" in capsys.readouterr().out
 
 
 def test_the_argument_comes_before_the_environment_and_other_sources_are_refused(
@@ -185,19 +271,20 @@ def test_the_notice_says_what_was_looked_for_what_happened_and_what_to_do(data, 
     assert digits.name == "bundled digits" and list(data.iterdir()) == []
     said = capsys.readouterr().out
     assert said == f"{digits.description}\n{mnist.HOW_TO_GET_MNIST}\n"
-    happened = f"MNIST/raw below DATA_ROOT or data/; its download failed: {NOWHERE} ConnectionError"
-    to_do = ("with a network connection", *NAMES, "to data/MNIST/raw", "named by DATA_ROOT")
+    happened = f"not in or below DATA_ROOT or data/; its download failed: {NOWHERE} ConnectionError"
+    to_do = ("with a network connection", *NAMES, "to data/MNIST/raw", "DATA_ROOT names")
     for text in ("1,200 training", happened, *to_do):
         assert text in said
     with pytest.raises(FileNotFoundError, match=r"download failed: http.*copy its four"):
         load_mnist("mnist")
 
 
-@pytest.mark.parametrize("error", ["BadGzipFile", "ValueError SHA256", "EOFError"])
+@pytest.mark.parametrize("error", ["OSError a web page", "ValueError SHA256", "EOFError"])
 def test_a_damaged_download_leaves_nothing_and_says_why(online, data, capsys, error):
     path = online / f"{NAMES[0]}.gz"
     half, other = path.read_bytes()[:9999], gzip.compress(b"other")
-    path.write_bytes({"BadGzipFile": b"<p>", "ValueError SHA256": other, "EOFError": half}[error])
+    wrong = {"OSError a web page": b"<p>", "ValueError SHA256": other, "EOFError": half}
+    path.write_bytes(wrong[error])
     assert not load_mnist().is_mnist
     assert f"/ {error}" in capsys.readouterr().out
     assert found_in(data) == {}

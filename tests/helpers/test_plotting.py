@@ -37,6 +37,15 @@ def test_style_is_colour_blind_safe_and_never_colour_alone():
     assert mpl.rcParams["image.cmap"] == "viridis"
 
 
+def test_a_dark_style_set_before_hides_nothing():
+    plotting.use_style()
+    ours = mpl.rcParams.copy()
+    plt.style.use("dark_background")
+    plotting.use_style()
+    assert {name: v for name, v in mpl.rcParams.items() if v != ours[name]} == {}
+    assert mpl.rcParams["axes.facecolor"] == "white" and mpl.rcParams["text.color"] == "black"
+
+
 # Curves
 
 

@@ -2,8 +2,8 @@
 
 ``python -m tests.tools.colab [notebooks]`` installs Colab's versions of the packages in `VERSIONS`
 into a temporary folder, which the kernels search first, and runs two notebooks at a time. The
-repository that is cloned holds this project's files, a module stands for ``google.colab``, and a
-temporary folder for ``/content``. Not matched: Colab's Python, its system, and its torch, which is
+repository that is cloned holds this project's files, and a module stands for ``google.colab``. Not
+matched: Colab's Python, its system, and its torch, which is
 the installed one.
 """
 
@@ -21,16 +21,16 @@ from nbformat.v4 import new_code_cell
 from tests.tools.execute_notebooks import CELL_SECONDS, execute_all, run_notebook
 from tests.tools.notebook_tools import (
     PROJECT,
-    cell_tags,
     notebook_paths,
     read_notebook,
     stored_repository,
     write_notebook,
 )
 
-VERSIONS = {
-    "numpy": "2.0.2",
+VERSIONS = {  # of November 2026, with Python 3.13 and torch 2.11
+    "numpy": "2.1.3",
     "matplotlib": "3.10.0",
+    "scikit-learn": "1.6.1",
     "ipython": "7.34.0",
     "ipywidgets": "7.7.1",
     "ipykernel": "6.17.1",
@@ -101,7 +101,7 @@ def colab_environment(repository: Path, packages: Path, folder: Path) -> dict[st
 
 
 def run_as_colab(path: Path, folder: Path, environment: Mapping[str, str]) -> None:
-    """Execute a copy of a notebook in a new folder of its own, with ``content`` as /content.
+    """Execute a copy of a notebook in a new folder of its own, into which it fetches the project.
 
     Raises
     ------
@@ -109,13 +109,9 @@ def run_as_colab(path: Path, folder: Path, environment: Mapping[str, str]) -> No
         Names the cell, and shows its source and the error.
     """
     notebook, alone = read_notebook(path), folder / path.stem
-    content = alone / "content"
-    content.mkdir(parents=True)
-    setup = next(cell for cell in notebook.cells if "setup" in cell_tags(cell))
-    assert setup.source.count('Path("/content")') == 1
-    setup.source = setup.source.replace('Path("/content")', f"Path({str(content)!r})")
+    alone.mkdir()
     last = LAST_CELL.format(
-        names=[*VERSIONS], versions=VERSIONS, clone=str(content), core=CORE_WIDGETS
+        names=[*VERSIONS], versions=VERSIONS, clone=str(alone), core=CORE_WIDGETS
     )
     notebook.cells.append(new_code_cell(last, id="versions"))
     write_notebook(notebook, alone / path.name)

@@ -1,70 +1,87 @@
-"""Make the edition with exercises: all notebooks, with their solutions taken out.
+"""Make the edition with exercises: the notebooks, with their solutions taken out.
 
-``python -m tests.tools.exercise_edition FOLDER`` writes a notebook of the same name for each of the
-project's into FOLDER. The code of a solution becomes a stub, an answer becomes a place to write
-one, and above each check stands what it prints and shows when the solution is right. Proofs and
-judgements of claims, which say what was found, are left out, and so is the appendix.
+``python -m tests.tools.exercise_edition`` writes ``notebooks/exercises`` anew, one notebook of the
+same name for each of the project's, and the link to it into each title cell; with a FOLDER it
+writes into that, and never over a file. The code of a solution becomes a stub, an answer becomes a
+place to write one, and above each check stands what it prints and shows when the solution is right.
+Proofs and judgements of claims, which say what was found, are left out, and so is the appendix.
+
+``--nbgrader FOLDER`` writes what a teacher needs to grade the exercises by nbgrader: FOLDER is the
+``source`` of a course inside the project's folder, where the set-up cell finds the project. Each
+assignment has what its exercises need, and no experiment or figure: grading takes seconds.
 """
 
 import argparse
 import copy
-import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from nbformat import NotebookNode
-from nbformat.v4 import new_markdown_cell
+from nbformat import NotebookNode, from_dict
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from tests.collection.notebook_hygiene import BADGE_LINE
-from tests.tools.exercises import SOLUTION_TAG, STATEMENT, find_exercises, stub
+from tests.tools.exercises import CHECK_TAG, SOLUTION_TAG, STATEMENT, find_exercises, marked, stub
 from tests.tools.folds import without_answers
 from tests.tools.notebook_tools import (
     APPENDIX,
+    BADGE,
+    BADGE_LINE,
+    EXERCISES,
     LEFT_OUT_TAGS,
-    PROJECT,
+    badge_line,
     cell_tags,
-    headings,
-    notebook_paths,
+    colab_link,
+    edition_paths,
+    is_taught,
     read_notebook,
     stored_repository,
     write_notebook,
 )
 
-# The setup cell looks for the project around the notebook; the edition may lie elsewhere.
-SEARCHED = "for f in (here, *here.parents)"
-SEARCHED_WITH_PROJECT = "for f in (here, *here.parents, Path({project!r}))"
+HEADER = """{badge}
+
+*The edition with exercises: code and answers are yours to write. The solved notebook is \
+[notebooks/{name}](https://github.com/{repository}/blob/main/notebooks/{name}).*"""
+GRADED_HEADER = "*The exercises, to be handed in. Their experiments and pictures are in {lesson}.*"
+LINK = re.compile(r"\[([^]]+)\]\((\d\d_\w+\.ipynb)\)")  # to another notebook
+PREDICTION = re.compile(r"\n*^\*\*Predict before you run\.\*\*.*?(?=\n\n|\Z)", re.M | re.S)
+QUIET = '\n\nimport warnings  # nbgrader takes one for a mistake\n\nwarnings.simplefilter("ignore")'
+# nbgrader takes the lines between the marks out of what students get, and puts them back.
+RESTORED = """# When this is graded, the reference solution takes over from here on.
+### BEGIN HIDDEN TESTS
+{solution}
+### END HIDDEN TESTS"""
 
 
-def edition(notebook: NotebookNode, original: str) -> NotebookNode:
-    """Return an executed notebook without solutions, outputs and execution counts.
-
-    `original` is the link to the executed notebook, where the solutions are.
-    """
+def edition(notebook: NotebookNode, name: str, header: str = HEADER) -> NotebookNode:
+    """Return an executed notebook, of that file name, without solutions, outputs and counts."""
     made = copy.deepcopy(notebook)
     exercises = {exercise.solution: exercise for exercise in find_exercises(notebook)}
-    cells, section = [], ""
+    cells = []
     for position, cell in enumerate(made.cells):
         if not LEFT_OUT_TAGS.isdisjoint(cell_tags(cell)):
             continue
         cells.append(cell)
-        if cell.cell_type == "markdown":
-            section = next(reversed(headings(cell.source, level=2)), section)
-            _prepare_text(cell, f"{original}#{section.replace(' ', '-')}")
-        else:
+        if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-        if section.startswith(APPENDIX):
-            solved = f"[the executed notebook]({original}#{section.replace(' ', '-')})"
-            cell.source = f"## {section}\n\nProofs and the table of claims are in {solved}."
+        elif cell.source.startswith(f"## {APPENDIX}"):
+            heading = cell.source.partition("\n")[0]
+            cell.source = f"{heading}\n\nProofs and the table of claims are in the solved notebook."
             break
+        elif SOLUTION_TAG in cell_tags(cell):
+            cell.source = "**Your answer here.**"
+        else:
+            cell.source = without_answers(cell.source)
         if exercise := exercises.get(position):
             cell.source = stub(cell.source, exercise)
             cells.append(expected_cell(notebook.cells[exercise.check]))
     made.cells = cells
-    made.cells[0].source = BADGE_LINE.sub(
-        f"*The edition with exercises: the solutions are in [the executed notebook]({original}).*",
-        made.cells[0].source,
-    )
+    texts = {"name": name, "repository": stored_repository()}
+    for key, text in {"badge": BADGE, "lesson": "the lesson"}.items():
+        texts[key] = colab_link(text, f"exercises/{name}")
+    header = header.format(**texts)
+    made.cells[0].source = BADGE_LINE.sub(lambda _: header, made.cells[0].source)
     return made
 
 
@@ -87,50 +104,79 @@ def expected_cell(check: NotebookNode) -> NotebookNode:
     return new_markdown_cell("\n\n".join(parts), id=f"{check.id}-expected")
 
 
-def write_edition(folder: Path) -> list[Path]:
-    """Write all notebooks of the edition into `folder`, which is created; return their paths.
+def graded_edition(notebook: NotebookNode, name: str) -> NotebookNode:
+    """Return a notebook's exercises as nbgrader's source: a point for each check that passes.
 
-    Raises
-    ------
-    FileExistsError
-        If one of them exists, which may hold a student's work; then none is written.
+    All cells but the solutions are locked. After each check a cell of 0 points restores the
+    reference solution, so that a mistake costs nothing further down.
     """
-    made = {folder / path.name: edition_for(path, folder) for path in notebook_paths()}
-    for path in filter(Path.exists, made):
-        remedy = "Name another folder, or move that file away."
-        raise FileExistsError(f"{path}: expected no such file yet, found a notebook. {remedy}")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, notebook in made.items():
-        write_notebook(notebook, path)
-    return [*made]
-
-
-def edition_for(path: Path, folder: Path) -> NotebookNode:
-    """Return the edition of a notebook, to be written into `folder`, from which it finds all."""
-    made = edition(read_notebook(path), solution_link(path, folder))
-    setup = next(cell for cell in made.cells if "setup" in cell_tags(cell))
-    assert SEARCHED in setup.source, "the setup cell has changed; correct SEARCHED"
-    setup.source = setup.source.replace(
-        SEARCHED, SEARCHED_WITH_PROJECT.format(project=str(PROJECT))
-    )
+    made = edition(notebook, name, GRADED_HEADER)
+    solved = {notebook.cells[e.check].id: e.solution for e in find_exercises(notebook)}
+    sources = {cell.id: cell.source for cell in notebook.cells}
+    cells = []
+    for cell in _needed(made.cells):
+        _mark(cell, points=1 if cell.id in solved else None)
+        cells.append(cell)
+        if "setup" in cell_tags(cell):
+            cell.source += QUIET
+        elif SOLUTION_TAG in cell_tags(cell):
+            cell.source = marked(sources[cell.id])
+            cell.metadata.nbgrader.update(solution=True, locked=False)
+        elif cell.id in solved:
+            restored = RESTORED.format(solution=notebook.cells[solved[cell.id]].source)
+            cells.append(new_code_cell(restored, id=f"{cell.id}-restored"))
+            _mark(cells[-1], points=0)
+    made.cells = cells
     return made
 
 
-def solution_link(path: Path, folder: Path) -> str:
-    """Return a link from `folder` to a notebook: to the file, or from outside to its repository."""
-    folder = folder.resolve()
-    if folder.is_relative_to(PROJECT):
-        return Path(os.path.relpath(path, folder)).as_posix()
-    return f"https://github.com/{stored_repository()}/blob/main/notebooks/{path.name}"
+def _needed(cells: Sequence[NotebookNode]) -> Iterator[NotebookNode]:
+    """Yield what exercises need: the title, code that is taught, and their sections' texts."""
+    checks = [i for i, cell in enumerate(cells) if CHECK_TAG in cell_tags(cell)]
+    starts = [i for i, cell in enumerate(cells) if cell.source.startswith("## ")]
+    for i, cell in enumerate(cells[: checks[-1] + 1]):
+        if cell.cell_type == "code":
+            if is_taught(cell) or not {"setup", CHECK_TAG}.isdisjoint(cell_tags(cell)):
+                yield cell
+            continue
+        end = next((start for start in starts if start > i), len(cells))
+        statement = STATEMENT.match(cell.source)
+        is_left_out = SOLUTION_TAG in cell_tags(cell) or (statement and statement[2])
+        if i == 0 or (any(i < check < end for check in checks) and not is_left_out):
+            text = PREDICTION.sub("", cell.source)
+            cell.source = LINK.sub(lambda link: colab_link(link[1], f"exercises/{link[2]}"), text)
+            yield cell
 
 
-def _prepare_text(cell: NotebookNode, solution: str) -> None:
-    if SOLUTION_TAG in cell_tags(cell):
-        cell.source = f"**Your answer here.** ([The notebook's answer]({solution}))"
-        return
-    cell.source = without_answers(cell.source)
-    if (statement := STATEMENT.match(cell.source)) and not statement[2]:
-        cell.source += f"\n\n([Solution]({solution}))"
+def _mark(cell: NotebookNode, points: int | None = None) -> None:
+    """Lock a cell for nbgrader; one with points is a test."""
+    marks = {"schema_version": 3, "grade_id": cell.id, "locked": True, "task": False}
+    marks |= {"solution": False, "grade": points is not None}
+    cell.metadata["nbgrader"] = from_dict(marks if points is None else marks | {"points": points})
+
+
+def write_links() -> None:
+    """Write the link to its exercises into the title cell of each notebook where it is not."""
+    for path in edition_paths():
+        notebook, line = read_notebook(path), badge_line(path.name)
+        linked = BADGE_LINE.sub(lambda _, line=line: line, notebook.cells[0].source)
+        if linked != notebook.cells[0].source:
+            notebook.cells[0].source = linked
+            write_notebook(notebook, path)
+
+
+def write_all(made: Mapping[Path, NotebookNode]) -> None:
+    """Write notebooks into folders, which are created; over files in `EXERCISES` alone.
+
+    Another file may hold somebody's work: then FileExistsError is raised, and none is written.
+    """
+    for path in made:
+        if path.exists() and path.parent != EXERCISES:
+            remedy = "Name another folder, or move that file away."
+            raise FileExistsError(f"{path}: expected no such file yet, found a notebook. {remedy}")
+    for path, notebook in made.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_notebook(notebook, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -138,14 +184,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.tools.exercise_edition", description=__doc__
     )
-    parser.add_argument("folder", type=Path, help="where to write the notebooks")
-    folder = parser.parse_args(arguments).folder
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("folder", nargs="?", type=Path, help="default: notebooks/exercises, anew")
+    where.add_argument("--nbgrader", type=Path, metavar="FOLDER", help="a course's source")
+    options = parser.parse_args(arguments)
+    make = graded_edition if options.nbgrader else edition
+    folder = options.nbgrader or options.folder or EXERCISES
+    if folder == EXERCISES:
+        write_links()
+    places = {path: folder / (path.stem if options.nbgrader else "") for path in edition_paths()}
+    made = {to / path.name: make(read_notebook(path), path.name) for path, to in places.items()}
     try:
-        written = write_edition(folder)
+        write_all(made)
     except OSError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{len(written)} notebooks in {folder}")
+    for old in {*EXERCISES.glob("*.ipynb")} - made.keys() if folder == EXERCISES else ():
+        old.unlink()
+    print(f"{len(made)} notebooks in {folder}")
     return 0
 
 

@@ -100,15 +100,29 @@ def stub(source: str, exercise: Exercise) -> str:
     for function in reversed(list(_functions(ast.parse(source)))):
         indent = " " * (function.col_offset + 4)
         message = f"{exercise.name}. Write {function.name}, and run the cells from here on again."
-        first = function.body[0]
-        kept = first.end_lineno if ast.get_docstring(function) else first.lineno - 1
-        lines[kept : function.end_lineno] = [
+        lines[_start(function) : function.end_lineno] = [
             f"{indent}# Exercise {exercise.number}: your code here, instead of the next lines.",
             f"{indent}raise NotImplementedError(",
             f"{indent}    {message!r}",
             f"{indent})",
         ]
     return "\n".join(lines)
+
+
+def marked(source: str) -> str:
+    """Return a solution's code with nbgrader's marks around every function's body."""
+    lines = source.splitlines()
+    for function in reversed(list(_functions(ast.parse(source)))):
+        indent = " " * (function.col_offset + 4)
+        lines.insert(function.end_lineno, f"{indent}### END SOLUTION")
+        lines.insert(_start(function), f"{indent}### BEGIN SOLUTION")
+    return "\n".join(lines)
+
+
+def _start(function: ast.FunctionDef) -> int:
+    """Return how many lines stand before a function's body, after its docstring."""
+    first = function.body[0]
+    return first.end_lineno if ast.get_docstring(function) else first.lineno - 1
 
 
 def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:

@@ -18,6 +18,7 @@ from helpers.reporting import RESULTS_MIME_TYPE
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = PROJECT / "notebooks"
+EXERCISES = NOTEBOOKS / "exercises"  # the edition that tests.tools.exercise_edition writes
 # The notebooks in the form of the second edition; the others still have that of the first.
 SECOND_EDITION = frozenset({"01", "02", "03", "07"})
 TAUGHT_TAGS = frozenset({"imports", "implementation"})
@@ -26,6 +27,8 @@ LEFT_OUT_TAGS = frozenset({"proof", "report"})  # of the edition with exercises
 FIGURE_LINES = 5  # a cell with the tag ``figure`` and more lines is collapsed, too
 HIDDEN_TAG = "hide-input"
 APPENDIX = "Appendix"  # how the heading of a notebook's last section begins
+BADGE = "![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)"
+BADGE_LINE = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
 
 
 def stored_repository() -> str:
@@ -37,6 +40,23 @@ def stored_repository() -> str:
 def notebook_paths() -> list[Path]:
     """Return the project's notebooks in the order of their numbers."""
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def edition_paths() -> list[Path]:
+    """Return the notebooks that the edition with exercises has: those of the second edition."""
+    return [path for path in notebook_paths() if path.name[:2] in SECOND_EDITION]
+
+
+def colab_link(text: str, name: str) -> str:
+    """Return a link by which Colab opens a notebook, from its path below ``notebooks/``."""
+    start = "https://colab.research.google.com/github"
+    return f"[{text}]({start}/{stored_repository()}/blob/main/notebooks/{name})"
+
+
+def badge_line(name: str) -> str:
+    """Return the line of a notebook's title cell that opens it in Colab, and its exercises."""
+    exercises = " " + colab_link("Exercises in Colab", f"exercises/{name}")
+    return colab_link(BADGE, name) + (exercises if name[:2] in SECOND_EDITION else "")
 
 
 def read_notebook(path: Path) -> NotebookNode:
