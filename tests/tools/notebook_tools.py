@@ -24,6 +24,7 @@ SECOND_EDITION = frozenset({"01", "02", "03", "05"})
 SECOND_EDITION = frozenset({"01", "02", "03", "04"})
 SECOND_EDITION = frozenset({"01", "02", "03", "06"})
 SECOND_EDITION = frozenset({"01", "02", "03", "07"})
+SECOND_EDITION = frozenset({"01", "02", "03", "08"})
 TAUGHT_TAGS = frozenset({"imports", "implementation"})
 COLLAPSED_TAGS = frozenset({"setup", "imports", "proof", "report"})
 LEFT_OUT_TAGS = frozenset({"proof", "report"})  # of the edition with exercises
