@@ -13,7 +13,6 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import
 
 RESULTS_MIME_TYPE = "application/vnd.deep-learning-basics.results+json"
 VERDICTS = ("right", "right, for another reason", "depends", "wrong", "cannot be reproduced")
-VERDICTS += ("imprecise",)  # until notebooks 04 to 07 say why instead
 
 
 class Claim(NamedTuple):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from nbformat import NotebookNode
 
+from helpers.reporting import VERDICTS
 from tests.tools.execute_notebooks import INTERACTIVE_TAG
 from tests.tools.exercises import CHECK_TAG, SOLUTION_TAG
 from tests.tools.folds import fold_faults, folds, without_folds
@@ -35,7 +36,6 @@ MOST = {
 QUIZ = "Right or wrong?"
 LAST_SECTIONS = (QUIZ, "Where to go next", APPENDIX)  # how their headings begin
 CLAIMS_ASKED = range(4, 7)  # in the quiz
-FIRST_EDITIONS_VERDICT = "imprecise"
 PROSE = re.compile(r"\*\*(?:Answer|Takeaway)\b")
 DIAGRAM = re.compile(r"\bdraw_(?:network|graph)\(")
 ASSERTION = re.compile(r"^\s*assert\b|\bassert_\w+\(", re.MULTILINE)
@@ -161,8 +161,8 @@ def _check_end(book: StoredNotebook) -> Iterator[str]:
     if not reports or reports[0] <= book.appendix:
         yield f"the cells with the tag 'report' are {reports}; they belong into the appendix"
     claims = (stored_report(book.node) or {"claims": ()})["claims"]
-    if any(claim["verdict"] == FIRST_EDITIONS_VERDICT for claim in claims):
-        yield f"{FIRST_EDITIONS_VERDICT!r} is no verdict of the second edition"
+    if unknown := {claim["verdict"] for claim in claims} - {*VERDICTS}:
+        yield f"{unknown} are no verdicts"
 
 
 CHECKS = (

@@ -29,7 +29,6 @@ from tests.tools.notebook_tools import (
 MAX_BYTES = 2_000_000
 MAX_CODE_LINES, MAX_HIDDEN_LINES = 20, 30
 KNOWN_TAGS = JOB_TAGS | {SOLUTION_TAG, HIDDEN_TAG, "nbval-check-output"}
-FIRST_EDITIONS_LAST_SECTIONS = ("Reports against measurements", "Further exercises")
 # The setup cell's end, because PyTorch reads the number of threads when it is imported.
 IMPORT_HELPERS = """
 import helpers  # noqa: E402 - before torch: sets how many threads it takes
@@ -182,16 +181,12 @@ def _check_badge_and_setup(book: StoredNotebook) -> Iterator[str]:
 
 
 def _check_sections(book: StoredNotebook) -> Iterator[str]:
-    last = LAST_SECTIONS if book.is_second_edition else FIRST_EDITIONS_LAST_SECTIONS
     for heading, cells in book.sections:
-        if not heading.startswith(last) and not any(map(_has_figure_or_assertion, cells)):
+        if not heading.startswith(LAST_SECTIONS) and not any(map(_has_figure_or_assertion, cells)):
             yield f"the section {heading!r} has neither a figure nor an assertion"
 
 
 def _check_end(book: StoredNotebook) -> Iterator[str]:
-    last = tuple(heading for heading, _ in book.sections[-2:])
-    if not book.is_second_edition and last != FIRST_EDITIONS_LAST_SECTIONS:
-        yield f"the last two sections are {last}, not {FIRST_EDITIONS_LAST_SECTIONS}"
     report = stored_report(book.node)
     if report is None:
         yield "no cell stores the JSON of helpers.reporting.show_report"
@@ -220,6 +215,6 @@ CHECKS = (
     _check_sections,
     _check_end,
     _check_markdown,
-    lambda book: exercise_faults(book.node, book.is_second_edition),
-    lambda book: form_faults(book) if book.is_second_edition else (),
+    lambda book: exercise_faults(book.node),
+    form_faults,
 )

@@ -19,14 +19,14 @@ from tests.tools.notebook_tools import (
     EXERCISES,
     LEFT_OUT_TAGS,
     cell_tags,
-    edition_paths,
+    notebook_paths,
     read_notebook,
     stored_report,
     stored_repository,
 )
 
-FIRST = edition_paths()[0]
-each_notebook = pytest.mark.parametrize("path", edition_paths(), ids=lambda path: path.stem)
+FIRST = notebook_paths()[0]
+each_notebook = pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem)
 
 
 @each_notebook
@@ -34,7 +34,7 @@ def test_what_is_stored_is_what_the_command_makes_small_and_opens_in_colab(path:
     nbformat.validate(made := read_notebook(stored := EXERCISES / path.name))
     same = made == edition(read_notebook(path), path.name)
     assert same, "run `python -m tests.tools.exercise_edition`"
-    assert sorted(p.name for p in EXERCISES.glob("*.*")) == [path.name for path in edition_paths()]
+    assert sorted(p.name for p in EXERCISES.glob("*.*")) == [path.name for path in notebook_paths()]
     assert stored.stat().st_size < 150_000
     assert not any(MACHINE_PATH.search(cell.source) for cell in made.cells)
     opened = BADGE.findall(made.cells[0].source)

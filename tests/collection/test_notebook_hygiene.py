@@ -176,7 +176,7 @@ DAMAGES = [
     (lambda book: book.cells.insert(4, book.cells.pop()), "they belong into the appendix"),
     (
         lambda book: stored_report(book)["claims"][0].update(verdict="imprecise"),
-        "'imprecise' is no verdict of the second edition",
+        "{'imprecise'} are no verdicts",
     ),
 ]
 

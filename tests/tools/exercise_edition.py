@@ -32,8 +32,8 @@ from tests.tools.notebook_tools import (
     badge_line,
     cell_tags,
     colab_link,
-    edition_paths,
     is_taught,
+    notebook_paths,
     read_notebook,
     stored_repository,
     write_notebook,
@@ -157,7 +157,7 @@ def _mark(cell: NotebookNode, points: int | None = None) -> None:
 
 def write_links() -> None:
     """Write the link to its exercises into the title cell of each notebook where it is not."""
-    for path in edition_paths():
+    for path in notebook_paths():
         notebook, line = read_notebook(path), badge_line(path.name)
         linked = BADGE_LINE.sub(lambda _, line=line: line, notebook.cells[0].source)
         if linked != notebook.cells[0].source:
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = options.nbgrader or options.folder or EXERCISES
     if folder == EXERCISES:
         write_links()
-    places = {path: folder / (path.stem if options.nbgrader else "") for path in edition_paths()}
+    places = {path: folder / (path.stem if options.nbgrader else "") for path in notebook_paths()}
     made = {to / path.name: make(read_notebook(path), path.name) for path, to in places.items()}
     try:
         write_all(made)

@@ -52,20 +52,17 @@ def find_exercises(notebook: NotebookNode, with_open: bool = False) -> list[Exer
     return found
 
 
-def exercise_faults(notebook: NotebookNode, second_edition: bool) -> Iterator[str]:
+def exercise_faults(notebook: NotebookNode) -> Iterator[str]:
     """Yield what keeps a notebook's exercises from becoming an edition."""
     exercises, every = find_exercises(notebook), find_exercises(notebook, with_open=True)
-    if second_edition:
-        if not 5 <= len(every) <= 6 or len(exercises) < 4 or len(exercises) == len(every):
-            yield (
-                f"the notebook has {len(exercises)} exercises with code and "
-                f"{len(every) - len(exercises)} open; at least 4 and 1 are expected, 5 or 6 in all"
-            )
-        for exercise in exercises:
-            if len(folds(notebook.cells[exercise.statement].source, "Hint")) != 1:
-                yield f"{exercise.name}: the statement has not one fold with a hint"
-    elif len(exercises) < 3:
-        yield f"the notebook has {len(exercises)} exercises, at least 3 are expected"
+    if not 5 <= len(every) <= 6 or len(exercises) < 4 or len(exercises) == len(every):
+        yield (
+            f"the notebook has {len(exercises)} exercises with code and "
+            f"{len(every) - len(exercises)} open; at least 4 and 1 are expected, 5 or 6 in all"
+        )
+    for exercise in exercises:
+        if len(folds(notebook.cells[exercise.statement].source, "Hint")) != 1:
+            yield f"{exercise.name}: the statement has not one fold with a hint"
     numbers = [exercise.number for exercise in every]
     if numbers != list(range(1, len(every) + 1)):
         yield f"the exercises are numbered {numbers}"

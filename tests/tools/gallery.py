@@ -23,12 +23,13 @@ class Picture:
 
 
 PICTURES = (
+    Picture("regions", "05_scalar_backpropagation", "regions-film"),
     Picture("surfaces", "01_loss_and_gradient_surfaces", "surfaces-figure"),
-    Picture("regions", "05_scalar_backpropagation", "05-072"),
+    Picture("convolution", "04_convolutional_network", "learning-curve-figure"),
     Picture("iterations", "02_fully_connected_network", "sweep-figure"),
-    Picture("speed", "06_mnist_backpropagation", "06-056"),
+    Picture("leak", "06_mnist_backpropagation", "leak-figure"),
     Picture("hidden_plane", "03_xor_perceptron", "hidden-film"),
-    Picture("equal_cost", "07_mnist_classifiers", "07-119"),
+    Picture("equal_cost", "08_lenet_and_resnet", "equal-cost-figure"),
 )
 
 

@@ -19,8 +19,6 @@ from helpers.reporting import RESULTS_MIME_TYPE
 PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = PROJECT / "notebooks"
 EXERCISES = NOTEBOOKS / "exercises"  # the edition that tests.tools.exercise_edition writes
-# The notebooks in the form of the second edition; the others still have that of the first.
-SECOND_EDITION = frozenset({"01", "02", "03", "05"})
 SECOND_EDITION = frozenset({"01", "02", "03", "04"})
 SECOND_EDITION = frozenset({"01", "02", "03", "06"})
 SECOND_EDITION = frozenset({"01", "02", "03", "07"})
@@ -46,11 +44,6 @@ def notebook_paths() -> list[Path]:
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
-def edition_paths() -> list[Path]:
-    """Return the notebooks that the edition with exercises has: those of the second edition."""
-    return [path for path in notebook_paths() if path.name[:2] in SECOND_EDITION]
-
-
 def colab_link(text: str, name: str) -> str:
     """Return a link by which Colab opens a notebook, from its path below ``notebooks/``."""
     start = "https://colab.research.google.com/github"
@@ -59,8 +52,8 @@ def colab_link(text: str, name: str) -> str:
 
 def badge_line(name: str) -> str:
     """Return the line of a notebook's title cell that opens it in Colab, and its exercises."""
-    exercises = " " + colab_link("Exercises in Colab", f"exercises/{name}")
-    return colab_link(BADGE, name) + (exercises if name[:2] in SECOND_EDITION else "")
+    exercises = colab_link("Exercises in Colab", f"exercises/{name}")
+    return f"{colab_link(BADGE, name)} {exercises}"
 
 
 def read_notebook(path: Path) -> NotebookNode:
@@ -127,10 +120,6 @@ class StoredNotebook:
     @cached_property
     def node(self) -> NotebookNode:
         return read_notebook(self.path)
-
-    @property
-    def is_second_edition(self) -> bool:
-        return self.path.name[:2] in SECOND_EDITION
 
     @property
     def appendix(self) -> int:
