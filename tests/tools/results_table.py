@@ -16,10 +16,21 @@ README = PROJECT / "README.md"
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 HEADER = ("Notebook", "Setting", "Reports", "Measured here")
 HEADLINES = {  # notebook and how its setting begins -> the same for a newcomer
-    ("02", "each at its own best rate"): "Four losses and activations, 14 to 1 in speed at one "
-    "rate: iterations, each at its own best rate",
+    ("02", "each at its own best rate"): "four settings, 14 to 1 apart at one learning rate: "
+    "iterations, each at its own best rate",
     ("03", "XOR, solved in 10,000 iterations, std 0.1"): "XOR: networks that learn it in 10,000 "
     "iterations",
+    ("04", "fresh line images right"): "new images right, after training on 512",
+    ("05", "ellipse set, loss"): "points in an ellipse: loss with the right gradient",
+    ("05", "the same, report's gradient"): "the same with a report's wrong gradient",
+    ("06", "N(0, 1), 0.03, 10 epochs on all 60,000 images, asked the last"): "a network tested on "
+    "digits that it was trained on",
+    ("06", "N(0, 1), 0.03, 10 epochs on all 60,000 images, asked the test"): "the same network on "
+    "new digits",
+    ("07", "the winner of the search"): "a PyTorch network after a search for good settings",
+    ("07", "600 images, shift"): "trained on 600 digits, shifted at random (88% without)",
+    ("08", "test mistakes in %, 40 steps, equal cost"): "mistakes in % of LeNet-5 and ResNet-18 "
+    "after the same computing time, that of 40 steps of ResNet-18",
 }
 
 
@@ -40,7 +51,10 @@ def all_results() -> str:
 
 def _rows() -> list[tuple[str, ...]]:
     return [
-        (f"[{report['notebook'][:2]}](notebooks/{report['notebook']}.ipynb)", *result.values())
+        (
+            f"[{report['notebook'][:2]}](notebooks/{report['notebook']}.ipynb)",
+            *(result[key] for key in ("setting", "reported", "measured")),
+        )
         for report in _reports()
         for result in report["results"]
     ]
