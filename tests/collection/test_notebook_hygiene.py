@@ -188,8 +188,3 @@ def test_a_damage_is_seen(damage: Damage, fault: str, tmp_path: Path) -> None:
     book = StoredNotebook(path)
     damage(book.node)
     assert any(fault in text for text in hygiene_faults(book)), hygiene_faults(book)
-
-
-def test_a_notebook_of_the_first_edition_keeps_its_last_sections(tmp_path: Path) -> None:
-    faults = hygiene_faults(StoredNotebook(write_notebook(lesson(), tmp_path, "04_trial")))
-    assert any("the last two sections are" in fault for fault in faults)

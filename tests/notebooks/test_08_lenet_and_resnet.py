@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
-from helpers.datasets import find_folder
+from helpers.datasets import data_root
 from helpers.mnist import FOLDER, load_mnist
 from tests.tools import long_run
 
@@ -151,7 +151,7 @@ def test_the_stored_run_is_complete():
 
 def test_its_first_points_come_out_again():
     """The first ten losses' mean; rounding differs between platforms, and training enlarges it."""
-    if not (find_folder(FOLDER) / "train-images-idx3-ubyte").exists():
+    if not (data_root() / FOLDER / "train-images-idx3-ubyte").exists():
         pytest.skip("needs MNIST")
     train = NOTEBOOK.tensors_of(load_mnist("mnist"))["train"]
     for run in STORED["runs"]:
