@@ -19,10 +19,6 @@ from helpers.reporting import RESULTS_MIME_TYPE
 PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = PROJECT / "notebooks"
 EXERCISES = NOTEBOOKS / "exercises"  # the edition that tests.tools.exercise_edition writes
-SECOND_EDITION = frozenset({"01", "02", "03", "04"})
-SECOND_EDITION = frozenset({"01", "02", "03", "06"})
-SECOND_EDITION = frozenset({"01", "02", "03", "07"})
-SECOND_EDITION = frozenset({"01", "02", "03", "08"})
 TAUGHT_TAGS = frozenset({"imports", "implementation"})
 COLLAPSED_TAGS = frozenset({"setup", "imports", "proof", "report"})
 LEFT_OUT_TAGS = frozenset({"proof", "report"})  # of the edition with exercises
