@@ -125,10 +125,24 @@ def test_train_is_an_ordinary_training(few, parts):
     assert [*found.right] == [5, 8] and found.right[8] == pytest.approx(right, abs=0.01)
 
 
-def test_both_ways_of_measuring_leave_the_network_as_it_was(few):
+def test_other_averages_are_those_of_later_batches_alone_or_of_the_images(few):
+    network, batches = nn.Sequential(nn.BatchNorm2d(1)).to(NOTEBOOK.device), few[0].split(100)
+    for images in batches:
+        network(images)
+    means, vars_ = zip(*((x.mean().item(), x.var().item()) for x in batches), strict=True)
+    weights, (later,) = [0.081, 0.09, 0.1], NOTEBOOK.other_averages(network)
+    assert later.running_mean.item() == pytest.approx(np.average(means, weights=weights), abs=1e-5)
+    assert later.running_var.item() == pytest.approx(np.average(vars_, weights=weights), abs=1e-4)
+    (anew,) = NOTEBOOK.other_averages(network, batches[0])
+    assert anew.running_mean.item() == pytest.approx(means[0], abs=1e-5)
+    assert anew.running_var.item() == pytest.approx(vars_[0], abs=1e-4)
+
+
+def test_all_ways_of_measuring_leave_the_network_as_it_was(few):
     network = NOTEBOOK.start(lambda: NOTEBOOK.deep(2, nn.BatchNorm2d, True), 0)
+    network(few[0])
     before = copy.deepcopy(network.state_dict())
-    NOTEBOOK.right_of(network, *few), NOTEBOOK.right_by_batch(network, *few)
+    NOTEBOOK.right_of(network, *few), NOTEBOOK.other_averages(network, few[0])
     assert network.training
     for name, values in network.state_dict().items():
         assert torch.equal(values, before[name]), name
