@@ -45,7 +45,7 @@ REMEDY = (
 HOW_TO_GET_MNIST = (
     "To use MNIST, run this again with a network connection, or copy its four files "
     f"({', '.join(CHECKSUMS)}, decompressed or as .gz) to data/{FOLDER}, or to a folder that "
-    "DATA_ROOT names."
+    "DATA_ROOT names"
 )
 
 
@@ -71,11 +71,12 @@ class DigitSet(NamedTuple):
 
 
 def load_mnist(source: str | None = None) -> DigitSet:
-    """Load MNIST if it is on disk or can be downloaded, else the bundled digits with a notice.
+    """Load MNIST if it is on disk or can be downloaded, else the bundled digits.
 
     `source`, by default the environment's DIGITS_SOURCE, is "auto", "mnist" (nothing else will do)
     or "digits" (the bundled ones). MNIST's last 5,000 training images are for validation; the
-    bundled digits are split at random, but always alike. ValueError for another source, and if what
+    bundled digits are split at random, but always alike. What it is, and why, is to be printed: its
+    `description`. ValueError for another source, and if what
     may be meant as MNIST is not all of it. FileNotFoundError if DATA_ROOT is no folder, or "mnist"
     is nowhere.
     """
@@ -94,10 +95,8 @@ def load_mnist(source: str | None = None) -> DigitSet:
     except OSError as error:
         reason = f"MNIST is not in or below DATA_ROOT or data/; its download failed: {error}"
         if source == "mnist":
-            raise FileNotFoundError(f"{reason}. {HOW_TO_GET_MNIST}") from error
-        digits = _bundled_digits(reason)
-        print(digits.description, HOW_TO_GET_MNIST, sep="\n")
-        return digits
+            raise FileNotFoundError(f"{reason}. {HOW_TO_GET_MNIST}.") from error
+        return _bundled_digits(f"{reason}.\n{HOW_TO_GET_MNIST}")
     return _mnist(_find_mnist(DATA_FOLDER), "read from data/")
 
 
