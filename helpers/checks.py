@@ -59,6 +59,8 @@ def fault_of(
     """
     if found is None:
         return "nothing was returned; is a `return` missing?"
+    if isinstance(found, list) and any(getattr(part, "requires_grad", False) for part in found):
+        return "expected numbers, found a list of tensors with gradients; `.item()` gives a number"
     if isinstance(expected, (Mapping, tuple)):
         wanted, given = _parts(expected), _parts(found)
         if wanted.keys() != given.keys():

@@ -56,6 +56,7 @@ EXPECTED = np.array([0.5, -1.0, 0.0])
             {"W": 1.0, "b": 9.5},
             "W: expected 1.0, found 2.0: 2 times what is e",
         ),
+        ([torch.tensor(0.5, requires_grad=True)] * 3, EXPECTED, "`.item()` gives a number"),
         (
             {"W": 8 * EXPECTED, "b": 80.0},
             {"W": EXPECTED, "b": 10.0},

@@ -83,9 +83,8 @@ def test_the_solution_passes_its_check(case: Case) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_stub_names_its_exercise(case: Case) -> None:
-    with pytest.raises(
-        NotImplementedError, match=rf"^{re.escape(case.exercise.name)}\. Write \w+, and run"
-    ):
+    name = re.escape(case.exercise.name)
+    with pytest.raises(NotImplementedError, match=rf"^{name}(\.|(?<=\?)) Write \w+, and run"):
         run_check(case, stub(solution_of(case), case.exercise))
 
 
@@ -93,7 +92,7 @@ def test_the_stub_names_its_exercise(case: Case) -> None:
 def test_a_plausible_mistake_fails_the_check(case: Case, right: str, wrong: str) -> None:
     solution = solution_of(case)
     assert solution.count(right) == 1, "the solution has changed"
-    with pytest.raises((AssertionError, ValueError, ArithmeticError, IndexError, RuntimeError)):
+    with pytest.raises(AssertionError):  # an answer's own exception is put into words, too
         run_check(case, solution.replace(right, wrong))
 
 

@@ -41,8 +41,9 @@ from tests.tools.notebook_tools import (
 
 HEADER = """{badge}
 
-*The edition with exercises: code and answers are yours to write. The solved notebook is \
-[notebooks/{name}](https://github.com/{repository}/blob/main/notebooks/{name}).*"""
+*The edition with exercises: code and answers are yours to write, from top to bottom, because \
+later cells need your code. What is called short takes a few lines, what is called open has no \
+check. The solved notebook is [notebooks/{name}](https://github.com/{repository}/blob/main/notebooks/{name}).*"""
 GRADED_HEADER = "*The exercises, to be handed in. Their experiments and pictures are in {lesson}.*"
 LINK = re.compile(r"\[([^]]+)\]\((\d\d_\w+\.ipynb)\)")  # to another notebook
 PREDICTION = re.compile(r"\n*^\*\*Predict before you run\.\*\*.*?(?=\n\n|\Z)", re.M | re.S)
@@ -58,6 +59,8 @@ def edition(notebook: NotebookNode, name: str, header: str = HEADER) -> Notebook
     """Return an executed notebook, of that file name, without solutions, outputs and counts."""
     made = copy.deepcopy(notebook)
     exercises = {exercise.solution: exercise for exercise in find_exercises(notebook)}
+    every = find_exercises(notebook, with_open=True)
+    open_ones = {e.statement for e in every} - {e.statement for e in exercises.values()}
     cells = []
     for position, cell in enumerate(made.cells):
         if not LEFT_OUT_TAGS.isdisjoint(cell_tags(cell)):
@@ -73,6 +76,8 @@ def edition(notebook: NotebookNode, name: str, header: str = HEADER) -> Notebook
             cell.source = "**Your answer here.**"
         else:
             cell.source = without_answers(cell.source)
+        if position in open_ones:
+            cells.append(new_code_cell("# Your experiments", id=f"{cell.id}-yours"))
         if exercise := exercises.get(position):
             cell.source = stub(cell.source, exercise)
             cells.append(expected_cell(notebook.cells[exercise.check]))

@@ -18,7 +18,7 @@ from tests.tools.notebook_tools import cell_tags
 
 SOLUTION_TAG, CHECK_TAG = "solution", "check"
 DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
-STATEMENT = re.compile(r"\*\*Exercise (\d+)( \(open\))?: (.+?)[.?!]\*\*")
+STATEMENT = re.compile(r"\*\*Exercise (\d+)( \(open\))?: (.+?[.?!])\*\*")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def find_exercises(notebook: NotebookNode, with_open: bool = False) -> list[Exer
     for position, cell in enumerate(notebook.cells):
         match = STATEMENT.match(cell.source) if cell.cell_type == "markdown" else None
         if match and (with_open or not match[2]):
-            found.append(Exercise(int(match[1]), match[3], position))
+            found.append(Exercise(int(match[1]), match[3].removesuffix("."), position))
     return found
 
 
@@ -96,7 +96,8 @@ def stub(source: str, exercise: Exercise) -> str:
     lines = source.splitlines()
     for function in reversed(list(_functions(ast.parse(source)))):
         indent = " " * (function.col_offset + 4)
-        message = f"{exercise.name}. Write {function.name}, and run the cells from here on again."
+        name = exercise.name if exercise.name.endswith(("?", "!")) else f"{exercise.name}."
+        message = f"{name} Write {function.name}, and run the cells from here on again."
         lines[_start(function) : function.end_lineno] = [
             f"{indent}# Exercise {exercise.number}: your code here, instead of the next lines.",
             f"{indent}raise NotImplementedError(",
