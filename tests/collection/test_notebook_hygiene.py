@@ -1,11 +1,12 @@
 """Every stored notebook is fit to be read as it is, and the checks see what is not."""
 
+import html
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from nbconvert import ScriptExporter
+from nbconvert import HTMLExporter, ScriptExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
@@ -44,6 +45,20 @@ def test_nbconvert_makes_a_python_script(path: Path) -> None:
     script, resources = ScriptExporter().from_notebook_node(read_notebook(path))
     assert resources["output_extension"] == ".py"
     compile(script, path.stem, "exec")
+
+
+@each_notebook
+def test_alt_texts_reach_the_page_that_nbconvert_makes(path: Path) -> None:
+    """The template must be `classic`, as README says: the default one reads no alt texts."""
+    page, _ = HTMLExporter(template_name="classic").from_notebook_node(read_notebook(path))
+    pictures = re.findall(r'<img alt="([^"]*)"\s+src="data:image/png', page.replace("\n", " "))
+    stored = [
+        output.metadata["image/png"]["alt"]
+        for cell in read_notebook(path).cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert [html.unescape(text) for text in pictures] == stored and stored
 
 
 def tagged(book: NotebookNode, tag: str) -> NotebookNode:
