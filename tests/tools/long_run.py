@@ -78,11 +78,11 @@ def main(path: Path) -> None:
     plan += [("LeNet-5", STEPS, STEPS), ("ResNet-18", STEPS, EPOCH), ("LeNet-5", long, 10 * EPOCH)]
     for network, steps, shorter in plan:
         seeds, rates = SEARCH_SEEDS if steps < STEPS else SEARCH_SEEDS[:1], [*RATES]
-        for length in sorted({shorter, steps}):  # the best three of the shorter go on to the longer
+        for length in sorted({shorter, steps}):  # the best four of the shorter go on to the longer
             keys = [(network, seed, rate, length) for seed in seeds for rate in rates]
             ends = complete(path, "search", keys, parts)
             right = {r: [e["validation"][-1][1] for e in ends if e["rate"] == r] for r in rates}
-            rates = sorted(right, key=lambda rate: (-np.mean(right[rate]), rate))[:3]
+            rates = sorted(right, key=lambda rate: (-np.mean(right[rate]), rate))[:4]
         complete(path, "runs", [(network, seed, rates[0], steps) for seed in SEEDS], parts)
 
 
