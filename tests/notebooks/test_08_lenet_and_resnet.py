@@ -133,9 +133,11 @@ def test_other_averages_are_those_of_later_batches_alone_or_of_the_images(few):
     weights, (later,) = [0.081, 0.09, 0.1], NOTEBOOK.other_averages(network)
     assert later.running_mean.item() == pytest.approx(np.average(means, weights=weights), abs=1e-5)
     assert later.running_var.item() == pytest.approx(np.average(vars_, weights=weights), abs=1e-4)
-    (anew,) = NOTEBOOK.other_averages(network, batches[0])
-    assert anew.running_mean.item() == pytest.approx(means[0], abs=1e-5)
-    assert anew.running_var.item() == pytest.approx(vars_[0], abs=1e-4)
+    for share, beginning in ((1, False), (1 - 0.9**3, True)):
+        (anew,) = NOTEBOOK.other_averages(network, batches[0], beginning)
+        assert anew.running_mean.item() == pytest.approx(share * means[0], abs=1e-5)
+        var = share * vars_[0] + 1 - share
+        assert anew.running_var.item() == pytest.approx(var, abs=1e-4)
 
 
 def test_all_ways_of_measuring_leave_the_network_as_it_was(few):
