@@ -1,5 +1,6 @@
 """Copy the README's figures out of the stored notebooks: ``python -m tests.tools.gallery``."""
 
+import argparse
 import base64
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,5 +48,6 @@ def stored_picture(picture: Picture) -> bytes:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser("python -m tests.tools.gallery", None, __doc__).parse_args()
     for picture in PICTURES:
         picture.path.write_bytes(stored_picture(picture))

@@ -3,6 +3,7 @@
 ``python -m tests.tools.long_run [FILE]`` goes on where it was stopped; see data/README.md.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -87,4 +88,6 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else RESULT)
+    parser = argparse.ArgumentParser("python -m tests.tools.long_run", None, __doc__)
+    parser.add_argument("file", nargs="?", type=Path, default=RESULT)
+    main(parser.parse_args().file)

@@ -9,9 +9,9 @@ This executes nothing, and takes a warning for an error. It needs an environment
 It is also a Sphinx extension, which that site uses.
 """
 
+import argparse
 import re
 import shutil
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -83,4 +83,6 @@ def setup(_: object) -> None:
 
 
 if __name__ == "__main__":
-    build_site(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser("python -m tests.tools.site", None, __doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="for the site; must not exist yet")
+    build_site(parser.parse_args().folder)
