@@ -36,6 +36,7 @@ TIMEOUT = 5.0  # seconds: the limit of a mirror's first answer, and of each paus
 MNIST_SPLIT, DIGITS_SPLIT = (55_000, 5_000, 10_000), (1_200, 297, 300)
 FOLDERS = ("mnist", "raw")  # are looked into, in capitals or not
 MEANT = re.compile(r"(train|t10k|test).*(image|label)|(?<!fashion[-_])\bmnist", re.IGNORECASE)
+UNFINISHED = re.compile(r"\.|tmp\w{8}$")  # hidden; pooch's, of a download that is under way
 WEB_PAGE = "a web page, perhaps a proxy's, in place of the file"
 ARCHIVES = {b"PK": "a .zip or .npz archive", b"\x89HDF": "an HDF5 file", b"PAR1": "a Parquet file"}
 REMEDY = (
@@ -113,7 +114,7 @@ def _find_mnist(root: Path, incomplete: bool = False) -> dict[str, np.ndarray]:
     found, others = {}, []
     for path in (path for folder in folders for path in sorted(folder.iterdir())):
         meant = path.parent.name.lower() in FOLDERS or MEANT.search(path.name)
-        if not meant or not path.is_file() or path.name.startswith("."):
+        if not meant or not path.is_file() or UNFINISHED.match(path.name):
             continue
         content, what = _content_of(path)
         if name := names.get(hashlib.sha256(content).hexdigest()):
