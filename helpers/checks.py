@@ -38,7 +38,7 @@ def checking() -> Iterator[Callable[..., None]]:
         if _differ(given, (arguments, named)):
             fault = f"{fault or 'right'}; an argument was changed: work on a copy"
         if not fault:
-            print(f"{what}: {_text(found)}")
+            print(f"{what}: {_text(tuple(found) if isinstance(expected, tuple) else found)}")
         elif function in faults:
             faults[function] += f"\n{what}: wrong, too"
         else:

@@ -98,9 +98,11 @@ def test_all_faults_are_reported_one_by_one_and_what_is_right_is_printed(capsys)
         check("half", lambda x: x, 1.0, expected=0.5)
         check("broken", broken, 1.0, expected=0.5)
         check("named", lambda x, y: x - y, 1.0, y=2.0, expected=-1.0, atol=0.1)
+        check("a list", lambda x: [x, np.ones(2)], 1.0, expected=(1.0, [1, 1]))
     half = "half: expected 0.5, found 1.0: 2 times what is expected"
     assert str(error.value) == f"{half}\nbroken: raised TypeError: no such thing"
-    assert capsys.readouterr().out == "double: [2.0, 2.0]\nnamed: -1.0\n"
+    listed = "a list: part 1: 1.0, part 2: [1.0, 1.0]"
+    assert capsys.readouterr().out == f"double: [2.0, 2.0]\nnamed: -1.0\n{listed}\n"
 
 
 def test_an_answer_that_changes_what_it_was_given_is_refused():
